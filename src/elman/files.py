@@ -1,0 +1,81 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from elman.errors import FailureError
+
+
+def write_whole(path: str | os.PathLike[str], content: bytes | str | Callable[[str], object]) -> None:
+    """Replace a file by new content so that a reader sees the old file or the new one, never a part.
+
+    Args:
+        path: the file; its folder must exist.
+        content: bytes, text (stored as UTF-8), or a function that is given a temporary name in the same folder and
+            writes that file.
+
+    Raises:
+        FailureError: the file could not be written (full disk, no permission); what stood at ``path`` is untouched.
+    """
+    path = Path(path)
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        with os.fdopen(handle, "wb") as stream:
+            if not callable(content):
+                stream.write(content.encode() if isinstance(content, str) else content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        if callable(content):
+            content(temporary)
+            sync(temporary)
+        # mkstemp gives 0600; a run folder is meant to be copied and shared, so the usual mask applies
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        temporary = ""
+        sync(path.parent)
+    except Exception as error:
+        if isinstance(error, OSError) or "os error" in str(error).lower():
+            raise disk_failure(path, error) from error
+        raise
+    finally:
+        if temporary:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+
+def disk_failure(path: str | os.PathLike[str], error: Exception) -> FailureError:
+    """The sentence for a write that the operating system refused.
+
+    Args:
+        path: what was being written.
+        error: the refusal; safetensors reports a full disk as text, the rest of Python as :class:`OSError`.
+    """
+    full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    is_full = getattr(error, "errno", None) in full or any(f"os error {code}" in str(error).lower() for code in full)
+    advice = "Free some space" if is_full else "Mend that"
+    return FailureError(
+        f"Could not write {path}: {error}. {advice} and try again; what stood there before is unharmed."
+    )
+
+
+def sync(path: str | os.PathLike[str]) -> None:
+    """Force a file or a folder's entries to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    # the mask can only be read by setting it; threads that create files meanwhile see the tighter one
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,30 @@
+"""Functions that tests of several rooms call."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def elman_command(*arguments: object) -> list[str]:
+    """The command line as an argument list."""
+    return [sys.executable, "-m", "elman", *map(str, arguments)]
+
+
+def elman_environment(folder: Path) -> dict[str, str]:
+    """One thread, no terminal tricks, and a cache below the folder."""
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "ELMAN_CACHE_DIR": str(folder / "cache"),
+        "COLUMNS": "200",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def flip_byte(path: Path, place: int) -> None:
+    """Damage a file: every bit of one byte."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0xFF
+    path.write_bytes(bytes(content))
