@@ -1,0 +1,28 @@
+"""Recurrences from their equations: text in, graph out. Neither torch nor numpy is needed here."""
+
+from elman.equations.cost import Cost, Work
+from elman.equations.derivative import Derivative, differentiate
+from elman.equations.errors import EquationError
+from elman.equations.graph import OPS, Graph, Node, Op
+from elman.equations.library import cell, described_text, recurrence_of, zoo
+from elman.equations.recurrence import Recurrence
+from elman.equations.stages import Stage, stages_of
+
+__all__ = [
+    "OPS",
+    "Cost",
+    "Derivative",
+    "EquationError",
+    "Graph",
+    "Node",
+    "Op",
+    "Recurrence",
+    "Stage",
+    "Work",
+    "cell",
+    "described_text",
+    "differentiate",
+    "recurrence_of",
+    "stages_of",
+    "zoo",
+]
