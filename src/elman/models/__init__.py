@@ -1,0 +1,1 @@
+"""The systems: one module each, built from the rooms below."""

@@ -1,0 +1,194 @@
+"""The recurrent language model: embedding, recurrence, softmax over the next token.
+
+Mikolov et al. 2010, "Recurrent neural network based language model"; Karpathy's char-rnn with any recurrence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from elman.equations import EquationError, Recurrence
+from elman.equations import cell as zoo_cell
+from elman.errors import MisuseError
+from elman.nn import Recurrent
+
+State = dict[str, Tensor]
+
+# deeper stacks are a slip of the keyboard, or a configuration that wants to exhaust the memory
+MOST_LAYERS = 256
+
+
+class LanguageModel(nn.Module):
+    """Predicts each token of a sequence from all tokens before it.
+
+        e_t = dropout(E[token_t])
+        h_t = recurrence(e_t, h_{t-1}), layer upon layer
+        P(token_{t+1} | ...) = softmax(Wy h_t + by)
+
+    Args:
+        recurrence: a zoo name or a :class:`elman.Recurrence`.
+        vocabulary_size: number of symbols V.
+        hidden: width H of every layer.
+        layers: number of layers.
+        embedding: width of the embedding; default ``hidden``, which cells that use x elementwise need.
+        dropout: between layers and before the softmax.
+        input_dropout: on the embedding.
+        recurrent_dropout: on the state that enters the recurrent products, one mask a call (Gal & Ghahramani 2016).
+        tied: the softmax uses the embedding's matrix (Press & Wolf 2017); needs ``embedding == hidden``.
+        backend: as for :class:`elman.nn.Recurrent`.
+
+    Raises:
+        MisuseError: sizes that do not fit together.
+    """
+
+    def __init__(
+        self,
+        recurrence: str | Recurrence,
+        vocabulary_size: int,
+        hidden: int = 256,
+        layers: int = 2,
+        *,
+        embedding: int | None = None,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        tied: bool = False,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        embedding = hidden if embedding is None else embedding
+        bounds = {"vocabulary_size": 2**31, "hidden": 2**20, "embedding": 2**20, "layers": MOST_LAYERS}
+        sizes = {
+            "vocabulary_size": vocabulary_size,
+            "hidden": hidden,
+            "embedding": embedding,
+            "layers": layers,
+        }
+        for name, size in sizes.items():
+            if not 1 <= size <= bounds[name]:
+                raise MisuseError(f"{name} is {size}; it must be from 1 to {bounds[name]:,}.")
+        rates = {"dropout": dropout, "input_dropout": input_dropout, "recurrent_dropout": recurrent_dropout}
+        for name, rate in rates.items():
+            if not 0 <= rate < 1:
+                raise MisuseError(f"{name} is {rate}; it must be a share from 0 to below 1.")
+        if tied and embedding != hidden:
+            raise MisuseError(
+                f"Tied weights need an embedding as wide as the hidden state: {embedding} is not {hidden}. "
+                f"Leave the embedding's width out or give {hidden}."
+            )
+        if isinstance(recurrence, str):
+            recurrence = zoo_cell(recurrence)
+        if recurrence.inputs:
+            raise MisuseError(
+                f"A language model has no constant inputs to give; this recurrence asks for {', '.join(recurrence.inputs)}."
+            )
+        self.recurrence = recurrence
+        self.vocabulary_size = vocabulary_size
+        self.hidden, self.layers, self.tied = hidden, layers, tied
+        self.dropout, self.input_dropout, self.recurrent_dropout = dropout, input_dropout, recurrent_dropout
+        self.embedding = nn.Embedding(vocabulary_size, embedding)
+        self.recurrent = Recurrent(
+            recurrence,
+            embedding,
+            hidden,
+            layers,
+            dropout=dropout if layers > 1 else 0.0,
+            recurrent_dropout=recurrent_dropout,
+            backend=backend,
+        )
+        self.readout_bias = nn.Parameter(torch.zeros(vocabulary_size))
+        if tied:
+            # the softmax starts near uniform only if the shared matrix is small
+            nn.init.normal_(self.embedding.weight, std=hidden**-0.5)
+            self.register_parameter("readout_weight", None)
+        else:
+            self.readout_weight = nn.Parameter(torch.empty(vocabulary_size, hidden))
+            nn.init.uniform_(self.readout_weight, -(hidden**-0.5), hidden**-0.5)
+
+    @property
+    def backend_used(self) -> str:
+        """What the recurrence ran on in the last call, and why not something faster."""
+        return self.recurrent.backend_used
+
+    def initial_state(self, batch: int) -> State:
+        """The state before the first token: zeros.
+
+        Args:
+            batch: number of sequences B.
+
+        Returns:
+            By state name a tensor [layers, B, hidden].
+        """
+        like = self.embedding.weight
+        return {
+            name: torch.zeros(self.layers, batch, self.hidden, device=like.device, dtype=like.dtype)
+            for name in self.recurrence.states
+        }
+
+    def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Scores of the next token after every token.
+
+        Args:
+            tokens: [T, B] ids.
+            state: as :meth:`initial_state` or an earlier call gave it; default the initial one.
+
+        Returns:
+            Scores before the softmax [T, B, V], and the state after the last token.
+        """
+        hidden, state = self.features(tokens, state)
+        weight = self.embedding.weight if self.tied else self.readout_weight
+        return functional.linear(hidden, weight, self.readout_bias), state
+
+    def features(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """What the softmax reads: the top layer's output [T, B, hidden], and the state."""
+        x = functional.dropout(self.embedding(tokens), self.input_dropout, self.training)
+        hidden, state = self.recurrent(x, state)
+        return functional.dropout(hidden, self.dropout, self.training), state
+
+    def configuration(self) -> dict[str, Any]:
+        """Everything that rebuilds this model without its weights, as JSON values."""
+        return {
+            "recurrence": {
+                "name": self.recurrence.name,
+                "equations": self.recurrence.equations,
+                "output": self.recurrence.output,
+            },
+            "vocabulary_size": self.vocabulary_size,
+            "hidden": self.hidden,
+            "layers": self.layers,
+            "embedding": self.embedding.embedding_dim,
+            "dropout": self.dropout,
+            "input_dropout": self.input_dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+            "tied": self.tied,
+        }
+
+    @classmethod
+    def from_configuration(cls, configuration: Mapping[str, Any], backend: str = "auto") -> LanguageModel:
+        """The model that :meth:`configuration` describes, with fresh weights.
+
+        Raises:
+            MisuseError: sizes that do not fit together or are missing.
+            EquationError: equations that are not a recurrence.
+        """
+        try:
+            sizes = dict(configuration)
+            cell = sizes.pop("recurrence")
+            if not all(isinstance(cell[key], str) for key in ("equations", "output", "name")):
+                raise TypeError("equations, output and name must be texts")
+            recurrence = Recurrence(cell["equations"], output=cell["output"], name=cell["name"])
+            counts = {key: int(sizes.pop(key)) for key in ("vocabulary_size", "hidden", "layers", "embedding")}
+            rates = {key: float(sizes.pop(key)) for key in ("dropout", "input_dropout", "recurrent_dropout")}
+            tied = bool(sizes.pop("tied"))
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            if isinstance(error, EquationError):
+                raise
+            raise MisuseError(f"The model's configuration is incomplete or malformed ({error!r}).") from error
+        if sizes:
+            raise MisuseError(f"The model's configuration has unknown entries: {', '.join(map(str, sizes))}.")
+        return cls(recurrence, **counts, **rates, tied=tied, backend=backend)
