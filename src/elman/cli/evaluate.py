@@ -1,0 +1,185 @@
+"""``elman eval``: the loss of a trained model on a text."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from elman.errors import ElmanError, MisuseError
+
+if TYPE_CHECKING:
+    from elman.runs import LoadedRun
+    from elman.training.compare import MixtureResult, Text
+    from elman.training.evaluate import Evaluation
+
+EXAMPLE = """Examples:
+
+elman eval runs/input
+
+elman eval runs/input other.txt --json
+
+elman eval runs/input --part test --mix runs/input-ngram
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``elman eval``."""
+    app.command("eval", epilog=EXAMPLE)(evaluate)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="The run folder.", show_default=False)],
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="Texts; default a part of the run's own.", show_default=False)
+    ] = None,
+    part: Annotated[str, typer.Option(help="Of the run's own text: valid, test or train.")] = "valid",
+    ngrams: Annotated[bool, typer.Option(help="Put Kneser-Ney models of the training part beside it.")] = True,
+    mix: Annotated[
+        list[Path] | None,
+        typer.Option(help="Mix with these runs, weights tuned on validation.", show_default=False),
+    ] = None,
+    streams: Annotated[int, typer.Option(min=1, help="1 carries the state over the whole text; more are faster.")] = 1,
+    unknown: Annotated[
+        str | None, typer.Option(help="Symbols never seen: skip, unk, error, replace:C.", show_default=False)
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of the texts, if not the run's.", show_default=False)] = None,
+    errors: Annotated[str | None, typer.Option(help="strict, replace or ignore.", show_default=False)] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default=False)] = None,
+    backend: Annotated[str, typer.Option(help="auto, reference, torch, cpu or gpu.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a model on a whole text: nats, bits and perplexity a token, the state carried from first to last."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from elman.runs import load
+    from elman.training import compare, machine
+
+    device, _ = machine.prepare(device, threads)
+    loaded = load(run, device=device, backend=backend)
+    if unknown is not None:
+        loaded = loaded._replace(vocabulary=loaded.vocabulary.with_unknown(unknown))
+    train = None
+    if sources:
+        text = compare.other_text(loaded, sources, encoding=encoding, errors=errors)
+    else:
+        text, train = compare.part_of_run(loaded, run, part)
+    with Progress(console=Console(stderr=True), transient=True, disable=as_json) as bar:
+        task = bar.add_task("reading", total=1.0)
+        result = compare.loss(
+            loaded.model,
+            loaded.vocabulary,
+            text,
+            streams,
+            device,
+            lambda share: bar.update(task, completed=share),
+        )
+    rows: dict[int, float] = {}
+    remark = ""
+    if ngrams:
+        try:
+            if train is None:
+                _, train = compare.part_of_run(loaded, run, "train")
+            rows = compare.ngram_rows(train, loaded.vocabulary, text)
+        except ElmanError as error:
+            # the training text is often on another machine; the model's own figures do not depend on it
+            remark = f"No n-gram rows: {error}"
+    mixed = _mixture(loaded, run, mix, text, part, bool(sources)) if mix else None
+    if as_json:
+        print(json.dumps(_as_json(result, text, rows, remark, mixed)))
+    else:
+        _print(result, text, rows, remark, mixed, mix or [], loaded)
+
+
+def _mixture(loaded: LoadedRun, run: Path, mix: list[Path], text: Text, part: str, other: bool) -> MixtureResult:
+    from elman.runs import load
+    from elman.training import compare
+
+    models = [loaded.model]
+    for path in mix:
+        further = load(path)
+        if further.vocabulary.to_json() != loaded.vocabulary.to_json():
+            raise MisuseError(f"{path} has another vocabulary than {run}; train both on the same text and split.")
+        models.append(further.model)
+    tuning = compare.part_of_run(loaded, run, "valid")[0] if other or part != "valid" else None
+    return compare.mixture(models, text, tuning)
+
+
+def _as_json(
+    result: Evaluation, text: Text, rows: dict[int, float], remark: str, mixed: MixtureResult | None
+) -> dict[str, Any]:
+    def finite(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    values: dict[str, Any] = {
+        "text": text.name,
+        "nats": finite(result.nats),
+        "bits": finite(result.bits),
+        "perplexity": finite(result.perplexity),
+        "tokens": result.tokens,
+        "unknown": sum(text.unknown.values()),
+        "impossible": result.impossible,
+        "seconds": round(result.seconds, 3),
+        "streams": result.streams,
+        "burn_in": result.burn_in,
+        "ngrams": {str(order): finite(nats) for order, nats in rows.items()},
+    }
+    if remark:
+        values["remark"] = remark
+    if mixed:
+        values["mixture"] = {
+            "nats": mixed.nats, "weights": mixed.weights, "tokens": mixed.tokens, "tuned_on": mixed.tuned_on
+        }  # fmt: skip
+    return values
+
+
+def _print(
+    result: Evaluation,
+    text: Text,
+    rows: dict[int, float],
+    remark: str,
+    mixed: MixtureResult | None,
+    mix: list[Path],
+    loaded: LoadedRun,
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from elman.training.corpus import unit_of
+
+    unit = unit_of(loaded.vocabulary)
+    table = Table(title=f"{text.name}: {result.tokens:,} {unit}s, {result.carried}", title_justify="left")
+    table.add_column("model")
+    for column in (f"nats/{unit}", f"bits/{unit}", "perplexity"):
+        table.add_column(column, justify="right")
+
+    def row(name: str, nats: float) -> None:
+        perplexity = math.exp(nats) if nats < 700 else math.inf
+        table.add_row(name, f"{nats:.4f}", f"{nats / math.log(2):.4f}", f"{perplexity:.3f}")
+
+    config = loaded.config["model"]
+    if loaded.config["system"] == "ngram":
+        row(f"{config['order']}-gram, {config['estimator']}", result.nats)
+    else:
+        name = config["recurrence"]["name"] or "own recurrence"
+        row(f"{name} {config['layers']} x {config['hidden']}", result.nats)
+    for order, nats in rows.items():
+        row(f"{order}-gram, Kneser-Ney", nats)
+    if mixed:
+        weights = ", ".join(f"{weight:.2f}" for weight in mixed.weights)
+        row(f"mixture with {', '.join(path.name for path in mix)} (weights {weights})", mixed.nats)
+    Console().print(table)
+    if mixed:
+        print(f"The mixture's {mixed.tokens:,} {unit}s; weights tuned on {mixed.tuned_on}.")
+    if text.unknown:
+        count = sum(text.unknown.values())
+        print(f"{count:,} {unit}s are not in the vocabulary; policy: {loaded.vocabulary.unknown}.")
+    if result.impossible:
+        print(f"{result.impossible:,} {unit}s have probability 0 under this model.")
+    if remark:
+        print(remark)

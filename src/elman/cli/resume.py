@@ -1,0 +1,50 @@
+"""``elman resume``: go on with a stopped training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``elman resume``."""
+    app.command("resume", epilog="Example: elman resume runs/input --minutes 10")(resume)
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="The run folder.", show_default=False)],
+    minutes: Annotated[
+        float | None, typer.Option(help="New limit, counted from the very start.", show_default=False)
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="New limit, counted from the very start.", show_default=False)
+    ] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="New limit, counted from the very start.", show_default=False)
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads; default those of the run.", show_default=False)
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda; default that of the run.", show_default=False)
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+) -> None:
+    """Go on with a stopped training, bit for bit as if it had not stopped (same machine, same threads)."""
+    from elman.cli.outcome import tell
+    from elman.training.start import resume_language_model
+
+    outcome, folder, _ = resume_language_model(
+        run,
+        minutes=minutes,
+        steps=steps,
+        epochs=epochs,
+        threads=threads,
+        device=device,
+        quiet=quiet,
+        as_json=as_json,
+    )
+    tell(outcome, folder, quiet=quiet, as_json=as_json)

@@ -1,0 +1,20 @@
+"""``elman train``: one subcommand a system."""
+
+from __future__ import annotations
+
+import typer
+
+from elman.cli import train_lm, train_ngram
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``elman train`` and its systems."""
+    train = typer.Typer(
+        name="train",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        help="Train a model: lm, ngram. See elman train lm --help.",
+    )
+    train_lm.register(train)
+    train_ngram.register(train)
+    app.add_typer(train)

@@ -1,0 +1,25 @@
+"""The run folder: all there is to a trained model, on any machine, without unpickling anything.
+
+model.safetensors   the best weights so far
+config.json         system, equations, sizes, vocabulary, data fingerprint, versions, command
+metrics.jsonl       a line an evaluation or a report
+samples/            texts drawn while it learnt
+resume/             complete checkpoints: weights, optimiser, random states, data position, carried hidden state
+"""
+
+from elman.runs.checkpoint import Checkpoint, latest_checkpoint, write_checkpoint
+from elman.runs.config import read_config, write_config
+from elman.runs.folder import RunFolder
+from elman.runs.model import LoadedRun, load, save_model
+
+__all__ = [
+    "Checkpoint",
+    "LoadedRun",
+    "RunFolder",
+    "latest_checkpoint",
+    "load",
+    "read_config",
+    "save_model",
+    "write_checkpoint",
+    "write_config",
+]

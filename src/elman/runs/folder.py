@@ -1,0 +1,110 @@
+"""Where things are in a run folder, and who may write there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from elman.errors import FailureError, MisuseError
+from elman.files import disk_failure
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The names inside one run folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
+    def resume(self) -> Path:
+        return self.path / "resume"
+
+    @property
+    def loss_plot(self) -> Path:
+        return self.path / "loss.png"
+
+    @classmethod
+    def existing(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """A folder that holds a run.
+
+        Raises:
+            MisuseError: there is no such folder, or it holds no ``config.json``.
+        """
+        folder = cls(Path(path))
+        if not folder.path.is_dir():
+            raise MisuseError(f"There is no run folder {folder.path}.")
+        if not folder.config.is_file():
+            raise MisuseError(f"{folder.path} is not a run folder: it has no config.json.")
+        return folder
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """A new folder for a run; an existing empty one will do.
+
+        Raises:
+            MisuseError: the folder already holds something.
+            FailureError: it cannot be made.
+        """
+        folder = cls(Path(path))
+        if folder.config.exists():
+            raise MisuseError(
+                f"{folder.path} already holds a run. Go on with `elman resume {folder.path}`, or name another with --out."
+            )
+        try:
+            # a lock file alone is what a run leaves that stopped before its plan was made
+            if folder.path.exists() and any(entry.name != LOCK_NAME for entry in folder.path.iterdir()):
+                raise MisuseError(f"{folder.path} is not empty and not a run. Name another folder with --out.")
+            folder.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_failure(folder.path, error) from error
+        return folder
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one training; the lock falls with the process, however it ends.
+
+        Raises:
+            FailureError: another process is training in this folder.
+        """
+        path = self.path / LOCK_NAME
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise disk_failure(path, error) from error
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
+                raise FailureError(
+                    f"Another training (process {holder}) is writing to {self.path}. "
+                    "Wait for it or stop it, or name another folder with --out."
+                ) from error
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
+            yield
+        finally:
+            os.close(handle)
+
+
+LOCK_NAME = ".lock"

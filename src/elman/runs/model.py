@@ -1,0 +1,115 @@
+"""Saving and opening the trained model of a run folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from elman.data.vocabulary import Vocabulary, from_json
+from elman.equations import EquationError
+from elman.errors import ElmanError, FailureError, MisuseError
+from elman.models.language import LanguageModel
+from elman.models.ngram import NgramModel
+from elman.runs.config import read_config
+from elman.runs.folder import RunFolder
+from elman.runs.tensors import read_tensors, shapes, write_tensors
+
+
+class LoadedRun(NamedTuple):
+    """A trained model with what is needed to use it."""
+
+    model: Any
+    vocabulary: Vocabulary
+    config: dict[str, Any]
+
+
+def save_model(folder: RunFolder, tensors: Mapping[str, Tensor], **facts: object) -> None:
+    """Replace the run's weights.
+
+    Args:
+        folder: the run.
+        tensors: the model's state_dict.
+        facts: what to store beside them, such as ``step`` and ``valid_nats``.
+    """
+    write_tensors(folder.model, tensors, {key: str(value) for key, value in facts.items()})
+
+
+def load(run: str | os.PathLike[str], *, device: str | torch.device = "cpu", backend: str = "auto") -> LoadedRun:
+    """Open a run folder: the model with its best weights, its vocabulary and its configuration.
+
+    Nothing is unpickled and nothing evaluated: equations are parsed, tensors are checked against the shapes that the
+    configuration implies before memory is taken for them.
+
+    Args:
+        run: the run folder.
+        device: where the model shall live; a run trained on a GPU opens on a CPU and back.
+        backend: as for :class:`elman.nn.Recurrent`.
+
+    Returns:
+        The model in evaluation mode, the vocabulary, the configuration.
+
+    Raises:
+        MisuseError: there is no run there, or it is of an unknown format.
+        FailureError: its files are damaged or do not fit together.
+    """
+    folder = RunFolder.existing(run)
+    config = read_config(folder.config)
+    try:
+        vocabulary = from_json(config["vocabulary"])
+    except ElmanError as error:
+        raise FailureError(f"{folder.config}: the vocabulary is damaged. {error}") from error
+    if not folder.model.is_file():
+        raise FailureError(
+            f"{folder.path} has no model.safetensors yet: the training was stopped before its first evaluation."
+        )
+    try:
+        if config["system"] == "ngram":
+            tensors, _ = read_tensors(folder.model)
+            model: Any = NgramModel.from_configuration(config["model"])
+            model.load_state_dict(tensors)
+        else:
+            model = _load_language_model(folder, config["model"], device, backend)
+    except (MisuseError, EquationError) as error:
+        raise FailureError(f"{folder.config}: the model cannot be built. {error}") from error
+    if model.vocabulary_size != vocabulary.size:
+        raise FailureError(
+            f"{folder.config}: the model knows {model.vocabulary_size} symbols, the vocabulary has {vocabulary.size}."
+        )
+    return LoadedRun(model, vocabulary, config)
+
+
+def _load_language_model(
+    folder: RunFolder, configuration: Mapping[str, Any], device: str | torch.device, backend: str
+) -> LanguageModel:
+    try:
+        # without memory, so that a hostile size is refused before anything is allocated
+        with torch.device("meta"):
+            expected = LanguageModel.from_configuration(configuration).state_dict()
+    except (RuntimeError, OverflowError) as error:
+        raise FailureError(f"{folder.config}: the model cannot be built ({error}).") from error
+    check_shapes(folder.model, {name: tuple(tensor.shape) for name, tensor in expected.items()})
+    tensors, _ = read_tensors(folder.model)
+    model = LanguageModel.from_configuration(configuration, backend)
+    model.load_state_dict(tensors)
+    return model.to(device).eval()
+
+
+def check_shapes(path: Path, expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse a tensor file that does not hold exactly the named shapes.
+
+    Raises:
+        FailureError: naming the first tensor that is missing, unknown or of another shape.
+    """
+    stored = shapes(path)
+    for name in sorted(set(stored) | set(expected)):
+        if name not in stored:
+            raise FailureError(f"{path} lacks the tensor {name}, which the configuration asks for.")
+        if name not in expected:
+            raise FailureError(f"{path} holds a tensor {name} that the configuration does not know.")
+        if stored[name] != expected[name]:
+            raise FailureError(f"{path}: {name} has shape {stored[name]}, the configuration asks for {expected[name]}.")

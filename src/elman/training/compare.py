@@ -1,0 +1,191 @@
+"""A language model's loss on a text beside n-gram models and mixtures of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from elman.data.vocabulary import Vocabulary
+from elman.errors import MisuseError
+from elman.models.ngram import NgramModel, train_ngram
+from elman.models.ngram.mixture import token_log_probabilities, tune_weights
+from elman.runs import LoadedRun
+from elman.training.corpus import TextOptions, read_again
+from elman.training.evaluate import Evaluation, evaluate
+
+PARTS = ("train", "valid", "test")
+NGRAM_ORDERS = (2, 4, 6)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text to be judged.
+
+    Attributes:
+        name: for reports.
+        tokens: ids.
+        unknown: symbols that the vocabulary lacks, by how often they occur.
+        before: ids that stand before the text, as context for the n-gram models.
+    """
+
+    name: str
+    tokens: np.ndarray
+    unknown: Mapping[str, int]
+    before: np.ndarray
+
+
+def part_of_run(run: LoadedRun, folder: object, part: str) -> tuple[Text, np.ndarray]:
+    """A part of the text that a run was trained on.
+
+    Args:
+        run: opened.
+        folder: the run's folder, for errors.
+        part: "train", "valid" or "test".
+
+    Returns:
+        The text, and the ids of the training part.
+
+    Raises:
+        MisuseError: there is no such part, or the text is gone.
+        FailureError: the text has changed since.
+    """
+    if part not in PARTS:
+        raise MisuseError(f"--part is {part!r}; it takes {', '.join(PARTS)}.")
+    corpus = read_again(run.config, folder)
+    tokens = getattr(corpus, part)
+    if len(tokens) < 2:
+        split = run.config["data"]["options"]["split"]
+        raise MisuseError(f"{folder} has no {part} part (its split is {split}). Name another --part, or give a file.")
+    unknown = corpus.unknown.get(part, {})
+    before = {"train": corpus.train[:0], "valid": corpus.train, "test": corpus.valid}[part]
+    return Text(part, tokens, unknown, before[-32:]), corpus.train
+
+
+def other_text(run: LoadedRun, sources: Sequence[str], **reading: Any) -> Text:
+    """A text of the user's, in the run's vocabulary.
+
+    Args:
+        run: opened.
+        sources: files, folders, globs or URLs.
+        reading: encoding, errors, bom, newlines where they differ from the run's.
+
+    Raises:
+        MisuseError: it cannot be read, or is too short.
+    """
+    options = {
+        **run.config["data"]["options"],
+        **{key: value for key, value in reading.items() if value is not None},
+    }
+    corpus = replace(TextOptions(**options), split="100/0").read(sources, run.vocabulary)
+    return Text(", ".join(sources), corpus.train, corpus.unknown.get("train", {}), corpus.train[:0])
+
+
+def loss(
+    model: Any,
+    vocabulary: Vocabulary,
+    text: Text,
+    streams: int,
+    device: str,
+    progress: Callable[[float], None] | None,
+) -> Evaluation:
+    """The mean loss over the text, its first token not predicted.
+
+    An n-gram model looks its tokens up; a recurrent one reads them with its state carried.
+    """
+    if not isinstance(model, NgramModel):
+        return evaluate(
+            model,
+            text.tokens,
+            streams=streams,
+            unpredicted=vocabulary.unpredicted,
+            device=device,
+            progress=progress,
+        )
+    started = time.monotonic()
+    nats = ngram_nats(model, text, vocabulary)
+    impossible = int(np.isinf(nats).sum())
+    return Evaluation(float(nats.mean()), len(nats), time.monotonic() - started, impossible=impossible)
+
+
+def ngram_nats(model: NgramModel, text: Text, vocabulary: Vocabulary) -> np.ndarray:
+    """Nats of every predicted token of a text but its first."""
+    nats = model.surprisal(text.tokens, text.before)[1:]
+    if vocabulary.unpredicted:
+        nats = nats[~np.isin(text.tokens[1:], sorted(vocabulary.unpredicted))]
+    return nats
+
+
+def ngram_rows(
+    train: np.ndarray, vocabulary: Vocabulary, text: Text, orders: Sequence[int] = NGRAM_ORDERS
+) -> dict[int, float]:
+    """Kneser-Ney models of the training part, as rows beside a model's loss.
+
+    Args:
+        train: ids of the training part.
+        vocabulary: of the run.
+        text: to be judged.
+        orders: of the models.
+
+    Returns:
+        Nats a token by order.
+    """
+    return {
+        order: float(ngram_nats(train_ngram(train, vocabulary.size, order), text, vocabulary).mean())
+        for order in orders
+    }
+
+
+@dataclass(frozen=True)
+class MixtureResult:
+    """A mixture's loss.
+
+    Attributes:
+        weights: of each model, in the order given.
+        nats: loss of the mixture.
+        tokens: how many it predicted.
+        tuned_on: which text its weights were tuned on.
+    """
+
+    weights: list[float]
+    nats: float
+    tokens: int
+    tuned_on: str
+
+
+def mixture(models: Sequence[Any], text: Text, tuning: Text | None) -> MixtureResult:
+    """Mix models with weights tuned on another text, or on the first half where there is none.
+
+    p(token) = sum_k w_k p_k(token), the weights by expectation maximisation.
+
+    Args:
+        models: language models of one vocabulary.
+        text: to be judged.
+        tuning: the text that the weights are tuned on; None tunes on the first half of ``text`` and judges the second.
+
+    Returns:
+        Weights and loss.
+    """
+    judged = _log_probabilities(models, text)
+    if tuning is None:
+        half = judged.shape[1] // 2
+        tuned, judged, name = judged[:, :half], judged[:, half:], f"the first half of {text.name}"
+    else:
+        tuned, name = _log_probabilities(models, tuning), tuning.name
+    weights = tune_weights(tuned)
+    with np.errstate(divide="ignore"):
+        mixed = np.logaddexp.reduce(judged + np.log(weights)[:, None], axis=0)
+    return MixtureResult(weights.tolist(), float(-mixed.mean()), judged.shape[1], name)
+
+
+def _log_probabilities(models: Sequence[Any], text: Text) -> np.ndarray:
+    rows = [
+        -model.surprisal(text.tokens, text.before)[1:]
+        if isinstance(model, NgramModel)
+        else token_log_probabilities(model, text.tokens)
+        for model in models
+    ]
+    return np.stack(rows)

@@ -1,0 +1,356 @@
+"""The training loop: steps, evaluations, checkpoints, and the way back when the loss explodes."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+import torch
+from torch import nn
+
+from elman.errors import FailureError
+from elman.files import write_whole
+from elman.runs import RunFolder, latest_checkpoint, save_model, write_checkpoint
+from elman.training.averaging import WeightAverage
+from elman.training.display import Display
+from elman.training.guard import Guard
+from elman.training.interrupts import StopRequest, stop_on_signals
+from elman.training.optimisers import build_optimiser
+from elman.training.progress import Outcome, Progress
+from elman.training.reports import Reporter
+from elman.training.schedules import Plan, rate_factor
+from elman.training.settings import Settings
+from elman.training.snapshot import (
+    average_tensors,
+    model_tensors,
+    optimiser_state,
+    random_state,
+    restore_average,
+    restore_model,
+    restore_optimiser,
+    restore_random,
+)
+from elman.training.task import Task
+
+CHECKPOINT_SECONDS = 30.0
+
+# where the lecture's slide on War and Peace shows what the model writes
+EARLY_SAMPLES = frozenset({100, 300, 500, 700, 1200, 2000})
+
+
+class Trainer:
+    """Trains a task into a run folder; for a resume it is made anew and then given :meth:`restore`.
+
+    Args:
+        task: model and data.
+        settings: all that decides the course.
+        plan: how many steps.
+        folder: the run, locked by the caller.
+        display: who is told.
+        tensorboard: also write TensorBoard's event files.
+        spent: seconds of a limit in minutes that were used before this object was made.
+        after_evaluation: called with False after each evaluation, with True at the end; draws the plot.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        settings: Settings,
+        plan: Plan,
+        folder: RunFolder,
+        display: Display,
+        *,
+        tensorboard: bool = False,
+        spent: float = 0.0,
+        after_evaluation: Callable[[bool], None] = lambda final: None,
+    ) -> None:
+        self.task, self.settings, self.plan = task, settings, plan
+        self.folder, self.display = folder, display
+        self.after_evaluation = after_evaluation
+        self.progress = Progress(seconds=spent)
+        self.optimiser = build_optimiser(
+            task.model, settings.optimizer, settings.lr, settings.weight_decay, settings.optimizer_options
+        )
+        self.average = WeightAverage(task.model, settings.averaging) if settings.averaging else None
+        self.guard = Guard()
+        self.reporter = Reporter(folder, display, tensorboard)
+        self.lr = settings.lr
+        self._norm: torch.Tensor | None = None
+        self._parameters = [p for p in task.model.parameters() if p.requires_grad]
+        self._start_clocks()
+
+    # ---------------------------------------------------------------- running
+
+    def run(self) -> Outcome:
+        """Train until the plan is done, patience is at its end, or somebody asks to stop.
+
+        Returns:
+            How it ended; in each case a checkpoint of the last step is on the disk.
+
+        Raises:
+            FailureError: the loss exploded again after three returns, or the disk refused a checkpoint.
+        """
+        self.folder.samples.mkdir(exist_ok=True)
+        self._start_clocks()
+        try:
+            with stop_on_signals() as stop:
+                if self.reporter.journal is None:
+                    self.reporter.open(
+                        self.folder.metrics.stat().st_size if self.progress.step else 0, self.progress.step
+                    )
+                    self._checkpoint()
+                reason = self._steps(stop)
+                self._checkpoint()
+            self._keep_something()
+            self.after_evaluation(True)
+            if reason == "interrupted":
+                name = signal.Signals(stop.signal).name
+                self.display.note(f"Stopped by {name} at step {self.progress.step}; nothing is lost.")
+            return Outcome(reason, self.progress)
+        finally:
+            self.reporter.close()
+
+    def _steps(self, stop: StopRequest) -> str:
+        """All steps that are left; returns why they ended."""
+        settings = self.settings
+        while self.progress.step < self.plan.total:
+            if stop:
+                return "interrupted"
+            fault = self.guard.check(self._step())
+            if fault:
+                self._go_back(fault)
+                continue
+            self._elapse()
+            step = self.progress.step
+            if self.reporter.due:
+                self._report()
+            if step % settings.eval_every == 0 or step >= self.plan.total:
+                self._evaluate()
+                if settings.patience and self.progress.without_gain >= settings.patience:
+                    return "early stop"
+                self._keep_time()
+            elif step in EARLY_SAMPLES:
+                self._sample()
+            if self._checkpoint_due():
+                self._checkpoint()
+        return "done"
+
+    def _step(self) -> float:
+        """One optimiser step; returns its loss, nats a token."""
+        settings, progress = self.settings, self.progress
+        tokens = self.task.advance()
+        factor = rate_factor(settings, progress.step, self.plan.progress(progress.step), self.task.epoch)
+        self.lr = settings.lr * factor * progress.rate_scale
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.lr
+        if isinstance(self.optimiser, torch.optim.LBFGS):
+            # its line search asks for loss and gradient again
+            loss = float(self.optimiser.step(lambda: float(self._clipped_gradients())))
+        else:
+            loss = float(self._clipped_gradients())
+            self.optimiser.step()
+        if self.average:
+            self.average.update()
+        progress.step += 1
+        progress.tokens += tokens
+        self.reporter.add(loss, tokens)
+        return loss
+
+    def _clipped_gradients(self) -> torch.Tensor:
+        settings = self.settings
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = self.task.gradients()
+        if settings.clip and settings.clip_by == "norm":
+            self._norm = nn.utils.clip_grad_norm_(self._parameters, settings.clip)
+        elif settings.clip:
+            nn.utils.clip_grad_value_(self._parameters, settings.clip)
+        return loss
+
+    # ---------------------------------------------------------------- the clock
+
+    def _start_clocks(self) -> None:
+        self._ticked = self._saved_at = self._fitted_at = time.monotonic()
+        self._fitted_step = self.progress.step
+        self.reporter.restart_clock()
+
+    def _elapse(self) -> float:
+        """Add the time since the last call to the training's; returns the present moment."""
+        now = time.monotonic()
+        self.progress.seconds += now - self._ticked
+        self._ticked = now
+        return now
+
+    def _keep_time(self) -> None:
+        """Correct the plan so that a limit in minutes is met, if that is the only one."""
+        settings, progress = self.settings, self.progress
+        if settings.minutes is None or settings.steps is not None or settings.epochs is not None:
+            return
+        now = self._elapse()
+        pace = (now - self._fitted_at) / max(1, progress.step - self._fitted_step)
+        if self.plan.fit(progress.step, settings.minutes * 60 - progress.seconds, pace):
+            self.reporter.write(progress, self.task, {"event": "plan", "steps": self.plan.total})
+        self._fitted_at, self._fitted_step = now, progress.step
+
+    def _checkpoint_due(self) -> bool:
+        if self.settings.checkpoint_every:
+            return self.progress.step % self.settings.checkpoint_every == 0
+        return time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS
+
+    # ---------------------------------------------------------------- evaluation
+
+    def _report(self) -> None:
+        norm = None if self._norm is None else float(self._norm)
+        self.reporter.report(self.progress, self.plan, self.task, self.lr, norm)
+
+    def _evaluate(self) -> None:
+        """Measure the validation loss, keep the weights if they are the best so far, draw a sample."""
+        progress, reporter = self.progress, self.reporter
+        self._report()
+        with self._averaged():
+            evaluation = self.task.evaluate()
+            progress.valid_nats = evaluation.nats if evaluation else None
+            # without a validation part the last weights are the best there are
+            best = evaluation is None or progress.best_nats is None or evaluation.nats < progress.best_nats
+            if best:
+                progress.best_nats, progress.best_step = progress.valid_nats, progress.step
+                progress.without_gain = 0
+                self._save()
+            else:
+                progress.without_gain += 1
+                if self.settings.schedule == "plateau":
+                    progress.rate_scale *= self.settings.decay
+            self._elapse()
+            if evaluation:
+                values = {
+                    "train_nats": progress.train_nats,
+                    "valid_nats": evaluation.nats,
+                    "valid_bits": evaluation.bits,
+                    "valid_perplexity": evaluation.perplexity,
+                    "valid_tokens": evaluation.tokens,
+                }
+                reporter.write(progress, self.task, values)
+            self.display.evaluation(reporter.standing(progress, self.plan, self.task, self.lr), best)
+            self._sample()
+        self.after_evaluation(False)
+        self._elapse()
+        reporter.restart_clock()
+
+    def _averaged(self) -> contextlib.AbstractContextManager[None]:
+        return self.average.applied() if self.average else contextlib.nullcontext()
+
+    def _save(self) -> None:
+        progress = self.progress
+        save_model(self.folder, self.task.model.state_dict(), step=progress.step, valid_nats=progress.valid_nats)
+
+    def _keep_something(self) -> None:
+        """Leave weights that can be used, even where the training was stopped before its first evaluation."""
+        if not self.folder.model.exists():
+            with self._averaged():
+                self._save()
+
+    def _sample(self) -> None:
+        if not self.settings.sample_length:
+            return
+        step = self.progress.step
+        text = self.task.sample(self.settings.seed + step, self.settings.sample_length)
+        write_whole(self.folder.samples / f"step-{step:09d}.txt", text.encode("utf-8", errors="replace"))
+        self.display.sample(step, text)
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def _checkpoint(self) -> None:
+        """Write everything that :meth:`restore` needs."""
+        reporter = self.reporter
+        assert reporter.journal is not None, "the journal is opened before the first checkpoint"
+        optimiser_tensors, optimiser_facts = optimiser_state(self.optimiser)
+        task_tensors, task_facts = self.task.state()
+        tensors = {
+            **model_tensors(self.task.model),
+            **optimiser_tensors,
+            **average_tensors(self.average),
+            **random_state(self.settings.device),
+            **{f"task.{name}": value for name, value in task_tensors.items()},
+        }
+        reporter.journal.sync()
+        facts = {
+            "progress": asdict(self.progress),
+            "plan": self.plan.to_json(),
+            "optimiser": optimiser_facts,
+            "task": task_facts,
+            "average_updates": self.average.updates if self.average else 0,
+            "journal_length": reporter.journal.length,
+            "unreported": [reporter.loss_sum, reporter.tokens],
+            "guard": self.guard.to_json(),
+        }
+        write_checkpoint(self.folder, self.progress.step, tensors, facts)
+        self._saved_at = time.monotonic()
+
+    def restore(self) -> list[str]:
+        """Take the newest whole checkpoint of the folder.
+
+        Returns:
+            A sentence for every damaged checkpoint that was passed over.
+
+        Raises:
+            FailureError: no checkpoint can be read, or it does not fit the configuration.
+        """
+        checkpoint, damaged = latest_checkpoint(self.folder)
+        tensors, facts = checkpoint.tensors, checkpoint.facts
+        try:
+            restore_model(self.task.model, tensors)
+            restore_optimiser(self.optimiser, tensors, facts["optimiser"])
+            restore_average(self.average, tensors, facts["average_updates"])
+            task_tensors = {k.removeprefix("task."): v for k, v in tensors.items() if k.startswith("task.")}
+            self.task.restore(task_tensors, facts["task"])
+            self.progress = Progress(**facts["progress"])
+            self.plan = Plan(**facts["plan"])
+            self.guard = Guard(**facts["guard"])
+            self.reporter.loss_sum, self.reporter.tokens = facts["unreported"]
+            restore_random(tensors)
+            self.reporter.open(int(facts["journal_length"]), self.progress.step)
+        except (KeyError, TypeError, ValueError) as error:
+            raise FailureError(f"The checkpoint of {self.folder.path} does not fit this run ({error!r}).") from error
+        self._start_clocks()
+        return damaged
+
+    def extend(self) -> None:
+        """Draw the plan anew for limits that were changed at a resume, from the first step to the new last one."""
+        settings, progress = self.settings, self.progress
+        totals = []
+        if settings.steps is not None:
+            totals.append(settings.steps)
+        if settings.epochs is not None:
+            totals.append(round(settings.epochs * self.task.steps_an_epoch))
+        if settings.minutes is not None:
+            pace = progress.seconds / max(1, progress.step)
+            left = max(0.0, settings.minutes * 60 - progress.seconds)
+            totals.append(progress.step + round(left / max(pace, 1e-9)))
+        self.plan = Plan(min(totals))
+
+    def _go_back(self, fault: str) -> None:
+        """Return to the last checkpoint with half the rate; after three returns give up and tell the story."""
+        self._elapse()
+        before, rate = self.progress, self.lr
+        self.restore()
+        progress = self.progress
+        progress.seconds = before.seconds
+        tale = (
+            f"At step {before.step} {fault} (learning rate {rate:.3g}); "
+            f"the last good checkpoint is of step {progress.step}."
+        )
+        if before.returns >= Guard.MOST_RETURNS:
+            raise FailureError(
+                " ".join([*before.story, tale])
+                + f" Stopped after {before.returns} returns, each with half the rate. {self.folder.path} keeps the "
+                "checkpoint; start anew with a lower --lr or a smaller --clip."
+            )
+        progress.story = [*before.story, tale]
+        progress.returns = before.returns + 1
+        progress.rate_scale = before.rate_scale / 2
+        self.display.note(f"{tale} Going on from there with half the rate.")
+        event = {"event": "return", "fault": fault, "failed_at": before.step, "rate_scale": progress.rate_scale}
+        self.reporter.write(progress, self.task, event)
+        self._checkpoint()

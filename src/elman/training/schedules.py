@@ -1,0 +1,81 @@
+"""How long a training lasts and how its rate goes down."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from elman.training.settings import Settings
+
+# a plan in minutes is redrawn at an evaluation when it would miss its time by more than this share
+TOLERANCE = 0.05
+
+
+@dataclass
+class Plan:
+    """From the first to the last optimiser step.
+
+    The rate depends on the progress along the plan and not on the clock, so a run that was stopped and resumed takes the
+    same steps. Only a limit in minutes looks at the clock, and only at evaluations: there the number of steps left may be
+    corrected, and the correction is stored with the next checkpoint.
+
+    Attributes:
+        total: the last optimiser step.
+        anchor_step, anchor_progress: where the present stretch of the plan began.
+    """
+
+    total: int
+    anchor_step: int = 0
+    anchor_progress: float = 0.0
+
+    def progress(self, step: int) -> float:
+        """Share of the plan that is done at a step, 0 to 1."""
+        if step >= self.total:
+            return 1.0
+        share = (step - self.anchor_step) / (self.total - self.anchor_step)
+        return self.anchor_progress + share * (1.0 - self.anchor_progress)
+
+    def fit(self, step: int, seconds_left: float, seconds_a_step: float) -> bool:
+        """Correct the number of steps so that a limit in minutes is met.
+
+        Args:
+            step: optimiser steps taken.
+            seconds_left: until the limit.
+            seconds_a_step: measured, evaluations and checkpoints included.
+
+        Returns:
+            Whether the plan was changed.
+        """
+        possible = step + max(0, round(seconds_left / seconds_a_step))
+        if abs(possible - self.total) <= TOLERANCE * self.total:
+            return False
+        self.anchor_progress = self.progress(step)
+        self.anchor_step = step
+        self.total = possible
+        return True
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; ``Plan(**values)`` gives the plan again."""
+        return asdict(self)
+
+
+def rate_factor(settings: Settings, step: int, progress: float, epoch: float) -> float:
+    """The learning rate at a step as a share of the highest one; "plateau" is kept by the loop, not here.
+
+    Args:
+        settings: schedule, warm-up, floor and decay.
+        step: optimiser steps taken.
+        progress: share of the plan that is done.
+        epoch: passes over the training text.
+    """
+    factor = 1.0
+    if settings.schedule == "cosine":
+        # Loshchilov & Hutter 2017: eta = eta_min + (1 - eta_min) (1 + cos(pi t)) / 2
+        factor = settings.lr_floor + (1.0 - settings.lr_floor) * 0.5 * (1.0 + math.cos(math.pi * progress))
+    elif settings.schedule == "step":
+        # Karpathy, Johnson & Fei-Fei 2015: times `decay` an epoch, after `decay_after` epochs
+        factor = settings.decay ** max(0, math.floor(epoch - settings.decay_after) + 1)
+    if step < settings.warmup:
+        factor *= (step + 1) / settings.warmup
+    return factor
