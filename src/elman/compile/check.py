@@ -1,0 +1,84 @@
+"""What a run is given, checked before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from elman.equations import Recurrence
+from elman.errors import MisuseError
+
+
+@lru_cache(maxsize=1024)
+def _parameter_shapes(
+    recurrence: Recurrence, width: int, hidden: int, widths: tuple[tuple[str, int], ...]
+) -> dict[str, tuple[int, ...]]:
+    return recurrence.parameters(width, hidden, **dict(widths))
+
+
+def check_operands(
+    recurrence: Recurrence,
+    parameters: Mapping[str, Tensor],
+    x: Tensor,
+    state: Mapping[str, Tensor],
+    constants: Mapping[str, Tensor],
+) -> None:
+    """Refuse what does not fit together; arguments as of :func:`elman.compile.engine.run`.
+
+    Raises:
+        MisuseError: a name is missing or unknown, or a shape, type or device does not fit.
+    """
+    if x.dim() != 3:
+        raise MisuseError(f"x must be [T, B, input]; got {list(x.shape)}.")
+    steps, batch, width = x.shape
+    if steps == 0 or batch == 0:
+        raise MisuseError(f"x is empty: {steps} time steps of {batch} rows; give at least one of each.")
+    _check_names("state", recurrence.states, state)
+    _check_names("constant input", recurrence.inputs, constants)
+    _check_names("parameter", (*recurrence.matrices, *recurrence.vectors), parameters)
+
+    like = state[recurrence.output]
+    hidden = like.shape[-1]
+    autocast = torch.is_autocast_enabled(x.device.type)
+    _check_kind("input", "x", x, like, autocast)
+    for name, tensor in state.items():
+        _check_shape("state", name, tensor, (batch, hidden), x)
+        _check_kind("state", name, tensor, like, False)
+    widths = tuple((name, constants[name].shape[-1]) for name in recurrence.inputs)
+    for name, own in widths:
+        _check_shape("constant input", name, constants[name], (batch, own), x)
+        _check_kind("constant input", name, constants[name], like, autocast)
+    shapes = _parameter_shapes(recurrence, width, hidden, widths)
+    for name, tensor in parameters.items():
+        _check_shape("parameter", name, tensor, shapes[name], x)
+        _check_kind("parameter", name, tensor, like, False)
+
+
+def _check_names(kind: str, names: Sequence[str], given: Mapping[str, Tensor]) -> None:
+    for name in names:
+        if name not in given:
+            raise MisuseError(f"The {kind} {name!r} is missing; this recurrence has: {', '.join(names)}.")
+        if not isinstance(given[name], Tensor) or given[name].dim() == 0:
+            raise MisuseError(f"The {kind} {name} must be a tensor with dimensions; got {given[name]!r:.60}.")
+    if len(given) != len(names):
+        unknown = next(name for name in given if name not in names)
+        raise MisuseError(f"This recurrence has no {kind} {unknown!r}; it has: {', '.join(names) or 'none'}.")
+
+
+def _check_shape(kind: str, name: str, tensor: Tensor, expected: tuple[int, ...], x: Tensor) -> None:
+    if tensor.shape != expected:
+        raise MisuseError(
+            f"The {kind} {name} must be {list(expected)} for x of {list(x.shape)}; got {list(tensor.shape)}."
+        )
+
+
+def _check_kind(kind: str, name: str, tensor: Tensor, like: Tensor, autocast: bool) -> None:
+    if not tensor.is_floating_point():
+        raise MisuseError(f"The {kind} {name} must be of a floating type; got {tensor.dtype}.")
+    if tensor.device != like.device:
+        raise MisuseError(f"The {kind} {name} is on {tensor.device}, the state on {like.device}; move one of them.")
+    if tensor.dtype != like.dtype and not autocast:
+        raise MisuseError(f"The {kind} {name} is {tensor.dtype}, the state {like.dtype}; convert one of them.")

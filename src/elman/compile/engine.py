@@ -1,0 +1,174 @@
+"""One place that runs a recurrence: checks what it is given and chooses what runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from elman.compile import reference, torch_fused
+from elman.compile.check import check_operands
+from elman.equations import Recurrence
+from elman.errors import MisuseError
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run gives.
+
+    Attributes:
+        outputs: by state its values [T, B, hidden]; the output state always, all states if they were asked for.
+        final: by state its last value [B, hidden].
+        backend: what ran, and why not something faster.
+    """
+
+    outputs: dict[str, Tensor]
+    final: dict[str, Tensor]
+    backend: str
+
+
+Outcome = tuple[dict[str, Tensor], dict[str, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One way to run a recurrence.
+
+    Attributes:
+        name: as users give it.
+        title: as users read it.
+        refusal: (recurrence, x, every_state) to why it cannot run this, or None if it can.
+        slower: x to why "auto" does better to pass it over, or None.
+        run: as :func:`elman.compile.reference.run`.
+    """
+
+    name: str
+    title: str
+    refusal: Callable[[Recurrence, Tensor, bool], str | None]
+    slower: Callable[[Tensor], str | None]
+    run: Callable[..., Outcome]
+
+
+def _torch_refusal(recurrence: Recurrence, x: Tensor, every_state: bool) -> str | None:
+    fused = torch_fused.recognise(recurrence)
+    if fused is None:
+        return (
+            "torch has a fused kernel only for the tanh and relu RNN, the LSTM and the GRU with reset after the product"
+        )
+    if fused.states[0] != recurrence.output:
+        return f"torch's kernel gives the sequence of {fused.states[0]} only"
+    if every_state and len(fused.states) > 1:
+        return f"torch's kernel does not give the sequence of {fused.states[1]}, which was asked for"
+    if x.device.type not in ("cpu", "cuda"):
+        return f"torch's kernels are not used on the device {x.device.type}"
+    if x.device.type == "cpu" and x.dtype not in (torch.float32, torch.float64) and not _is_autocast(x):
+        return f"torch's kernels are not used for {x.dtype} on a CPU"
+    return None
+
+
+def _torch_slower(x: Tensor) -> str | None:
+    if len(x) == 1 and x.device.type == "cpu" and not torch.is_grad_enabled():
+        return "for a single step torch's kernel spends more time on packing weights than on computing"
+    return None
+
+
+def _is_autocast(x: Tensor) -> bool:
+    return torch.is_autocast_enabled(x.device.type)
+
+
+def _never(*_: object) -> None:
+    return None
+
+
+#: From the fastest to the slowest; "auto" takes the first that does not refuse. The last refuses nothing.
+BACKENDS: tuple[Backend, ...] = (
+    Backend("torch", "torch (its fused kernel)", _torch_refusal, _torch_slower, torch_fused.run),
+    Backend("reference", "reference (eager torch)", _never, _never, reference.run),
+)
+
+#: Names that users may give for what this version does not have.
+ABSENT = {
+    "cpu": "the compiled CPU backend is not part of this version",
+    "gpu": "the compiled GPU backend is not part of this version",
+}
+
+CHOICES = ("auto", *(backend.name for backend in reversed(BACKENDS)), *ABSENT)
+
+
+def check_backend(name: str) -> None:
+    """Refuse a name that is no backend.
+
+    Raises:
+        MisuseError: with the names that there are.
+    """
+    if name not in CHOICES:
+        raise MisuseError(f"There is no backend {name!r}; choose one of: {', '.join(CHOICES)}.")
+
+
+def choose(
+    recurrence: Recurrence, x: Tensor, *, backend: str = "auto", every_state: bool = False
+) -> tuple[Backend, str]:
+    """What will run a recurrence, and the sentence that says so.
+
+    Args:
+        recurrence: what is to run.
+        x: the input; its device and type count.
+        backend: "auto" or a forced one.
+        every_state: whether the sequences of all states are wanted.
+
+    Raises:
+        MisuseError: the forced backend cannot run this; the text says why and what would.
+    """
+    check_backend(backend)
+    if backend in ABSENT:
+        raise MisuseError(f"backend={backend!r} cannot run: {ABSENT[backend]}. Use 'auto', 'torch' or 'reference'.")
+    reasons = [ABSENT["gpu" if x.device.type == "cuda" else "cpu"]]
+    for candidate in BACKENDS:
+        if backend not in ("auto", candidate.name):
+            continue
+        reason = candidate.refusal(recurrence, x, every_state)
+        if reason is None and backend == "auto":
+            reason = candidate.slower(x)
+        if reason is None:
+            why = "forced" if backend != "auto" else "; ".join(reasons)
+            return candidate, f"{candidate.title}: {why}"
+        if backend != "auto":
+            raise MisuseError(f"backend={backend!r} cannot run this: {reason}. Use 'auto' or 'reference'.")
+        reasons.append(reason)
+    raise AssertionError("the reference refuses nothing")
+
+
+def run(
+    recurrence: Recurrence,
+    parameters: Mapping[str, Tensor],
+    x: Tensor,
+    state: Mapping[str, Tensor],
+    constants: Mapping[str, Tensor] | None = None,
+    *,
+    backend: str = "auto",
+    every_state: bool = False,
+) -> Result:
+    """Run a recurrence over a whole sequence, differentiably.
+
+    Args:
+        recurrence: one time step.
+        parameters: by name, matrices [hidden, width] and vectors [hidden].
+        x: the input [T, B, input].
+        state: the initial states by name, each [B, hidden].
+        constants: the constant inputs by name, each [B, width].
+        backend: "auto", or the one that has to run it.
+        every_state: give the sequence of every state, not only of the output.
+
+    Returns:
+        Sequences, last values and what ran.
+
+    Raises:
+        MisuseError: shapes or types that do not fit, an empty sequence or batch, or a forced backend that cannot run.
+    """
+    constants = constants or {}
+    check_operands(recurrence, parameters, x, state, constants)
+    chosen, sentence = choose(recurrence, x, backend=backend, every_state=every_state)
+    outputs, final = chosen.run(recurrence, parameters, x, state, constants, every_state=every_state)
+    return Result(outputs, final, sentence)

@@ -1,0 +1,223 @@
+"""torch.nn's RNN, GRU and LSTM with Elman's backends: same arguments, same state_dict, same numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from elman.compile import Result, check_backend, run
+from elman.equations import Recurrence
+from elman.equations import cell as zoo_cell
+from elman.errors import MisuseError
+from elman.nn.ragged import Ragged
+from elman.nn.stack import Stacked, run_stack
+
+_KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+class _DropIn(nn.RNNBase):
+    """What the three have in common; the class beside it in the bases is torch's own."""
+
+    _states: tuple[str, ...] = ("h",)
+    _backend = "auto"
+    _backend_used = ""
+
+    @property
+    def backend(self) -> str:
+        """The backend that was asked for."""
+        return self._backend
+
+    @property
+    def backend_used(self) -> str:
+        """What the last call ran on, and why not something faster; empty before the first call."""
+        return self._backend_used
+
+    def _recurrence(self) -> Recurrence:
+        raise NotImplementedError
+
+    def _parameters_of(self, gates: dict[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def _set_backend(self, backend: str) -> None:
+        check_backend(backend)
+        if self.proj_size and backend not in ("auto", "torch"):
+            raise NotImplementedError(
+                f"proj_size runs on torch's own kernel only: use backend='auto' or 'torch', not {backend!r}."
+            )
+        self._backend = backend
+
+    def _weights(self, layer: int, direction: int) -> dict[str, tuple[Tensor, ...]]:
+        """Each of torch's stacked tensors of one layer and direction, cut into gates; absent biases are zeros."""
+        suffix = f"_l{layer}{'_reverse' if direction else ''}"
+        like = getattr(self, f"weight_ih{suffix}")
+        zero = like.new_zeros(len(like))
+        return {kind: getattr(self, kind + suffix, zero).split(self.hidden_size) for kind in _KINDS}
+
+    def _run(self, x: Tensor, state: dict[str, Tensor], ragged: Ragged | None) -> Stacked:
+        """Our engine on torch's weights; x [T, B, input], states [layers * directions, B, hidden]."""
+        recurrence = self._recurrence()
+        directions = 2 if self.bidirectional else 1
+
+        def part(layer: int, direction: int, x: Tensor, every_state: bool) -> Result:
+            own = {name: tensor[layer * directions + direction] for name, tensor in state.items()}
+            parameters = self._parameters_of(self._weights(layer, direction))
+            return run(recurrence, parameters, x, own, backend=self._backend, every_state=every_state)
+
+        dropout = self.dropout if self.training else 0.0
+        return run_stack(part, x, "h", self.num_layers, directions, ragged=ragged, dropout=dropout)
+
+    def _ours(self, input: Tensor | PackedSequence, state: dict[str, Tensor] | None) -> tuple[Any, dict[str, Tensor]]:
+        packed: PackedSequence | None = None
+        ragged: Ragged | None = None
+        single = False
+        if isinstance(input, PackedSequence):
+            packed = input
+            x, lengths = pad_packed_sequence(packed)
+            ragged = Ragged(lengths, x.shape[0], x.shape[1], x.device)
+        else:
+            single = input.dim() == 2
+            if input.dim() not in (2, 3):
+                raise MisuseError(f"The input must be 2-D or 3-D; got {list(input.shape)}.")
+            x = input.unsqueeze(1) if single else (input.transpose(0, 1) if self.batch_first else input)
+        if x.shape[-1] != self.input_size:
+            raise MisuseError(f"The input must be {self.input_size} wide; got {x.shape[-1]}.")
+        count = self.num_layers * (2 if self.bidirectional else 1)
+        shape = [count, x.shape[1], self.hidden_size]
+        if state is None:
+            like = next(self.parameters())
+            state = {name: like.new_zeros(shape) for name in self._states}
+        elif single:
+            state = {name: tensor.unsqueeze(1) for name, tensor in state.items()}
+        for name, tensor in state.items():
+            if list(tensor.shape) != shape:
+                raise MisuseError(f"The initial {name} must be {shape}; got {list(tensor.shape)}.")
+        stacked = self._run(x, state, ragged)
+        self._backend_used = stacked.backend
+        y: Any = stacked.y
+        final = stacked.final
+        if packed is not None:
+            assert ragged is not None
+            lengths = ragged.lengths.cpu()
+            if packed.sorted_indices is not None:
+                y, lengths = y.index_select(1, packed.sorted_indices), lengths[packed.sorted_indices.cpu()]
+            data = pack_padded_sequence(y, lengths).data
+            y = PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+        elif single:
+            y, final = y.squeeze(1), {name: tensor.squeeze(1) for name, tensor in final.items()}
+        elif self.batch_first:
+            y = y.transpose(0, 1)
+        return y, final
+
+    def _is_torch(self) -> bool:
+        """Whether torch.nn's own forward is to run; notes it."""
+        if self._backend not in ("auto", "torch"):
+            return False
+        self._backend_used = "torch (torch.nn's own kernel)"
+        if self._backend == "auto":
+            self._backend_used += ": no compiled backend is part of this version"
+        return True
+
+    def extra_repr(self) -> str:
+        """torch's, and the backend if one is forced."""
+        return super().extra_repr() + (f", backend={self._backend!r}" if self._backend != "auto" else "")
+
+
+class RNN(_DropIn, nn.RNN):
+    """:class:`torch.nn.RNN` (tanh or relu) with one argument more.
+
+    Args:
+        *args: torch's.
+        backend: "auto", "torch" (torch's own kernel), "reference" (eager torch; differentiable any number of times),
+            "cpu" or "gpu".
+        **kwargs: torch's.
+    """
+
+    def __init__(self, *args: Any, backend: str = "auto", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._set_backend(backend)
+
+    def _recurrence(self) -> Recurrence:
+        return zoo_cell("rnn" if self.mode == "RNN_TANH" else "rnn-relu")
+
+    def _parameters_of(self, gates: dict[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
+        (wx,), (wh,), (bx,), (bh,) = (gates[kind] for kind in _KINDS)
+        return {"Wx": wx, "Wh": wh, "b": bx + bh}
+
+    def forward(self, input: Any, hx: Tensor | None = None) -> tuple[Any, Tensor]:
+        """As :meth:`torch.nn.RNN.forward`."""
+        if self._is_torch():
+            return super().forward(input, hx)
+        y, final = self._ours(input, None if hx is None else {"h": hx})
+        return y, final["h"]
+
+
+class GRU(_DropIn, nn.GRU):
+    """:class:`torch.nn.GRU` with one argument more.
+
+    Args:
+        *args: torch's.
+        backend: as for :class:`RNN`.
+        **kwargs: torch's.
+    """
+
+    def __init__(self, *args: Any, backend: str = "auto", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._set_backend(backend)
+
+    def _recurrence(self) -> Recurrence:
+        return zoo_cell("gru-reset-after")
+
+    def _parameters_of(self, gates: dict[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
+        names = {"weight_ih": "Wi", "weight_hh": "Wh", "bias_ih": "bi", "bias_hh": "bh"}
+        return {
+            name + gate: tensor for kind, name in names.items() for gate, tensor in zip("rzn", gates[kind], strict=True)
+        }
+
+    def forward(self, input: Any, hx: Tensor | None = None) -> tuple[Any, Tensor]:
+        """As :meth:`torch.nn.GRU.forward`."""
+        if self._is_torch():
+            return super().forward(input, hx)
+        y, final = self._ours(input, None if hx is None else {"h": hx})
+        return y, final["h"]
+
+
+class LSTM(_DropIn, nn.LSTM):
+    """:class:`torch.nn.LSTM` with one argument more.
+
+    Args:
+        *args: torch's.
+        backend: as for :class:`RNN`; ``proj_size`` runs with "auto" and "torch" only.
+        **kwargs: torch's.
+
+    Raises:
+        NotImplementedError: ``proj_size`` with another backend.
+    """
+
+    _states = ("h", "c")
+
+    def __init__(self, *args: Any, backend: str = "auto", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._set_backend(backend)
+
+    def _recurrence(self) -> Recurrence:
+        return zoo_cell("lstm")
+
+    def _parameters_of(self, gates: dict[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
+        biases = [a + b for a, b in zip(gates["bias_ih"], gates["bias_hh"], strict=True)]
+        table: dict[str, Tensor] = {}
+        for number, gate in enumerate("ifgo"):
+            table |= {
+                f"W{gate}": gates["weight_ih"][number],
+                f"U{gate}": gates["weight_hh"][number],
+                f"b{gate}": biases[number],
+            }
+        return table
+
+    def forward(self, input: Any, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Any, tuple[Tensor, Tensor]]:
+        """As :meth:`torch.nn.LSTM.forward`."""
+        if self._is_torch():
+            return super().forward(input, hx)
+        y, final = self._ours(input, None if hx is None else {"h": hx[0], "c": hx[1]})
+        return y, (final["h"], final["c"])
