@@ -71,7 +71,6 @@ def train_ngram(
         print(json.dumps({"run": str(folder.path), **finite}))
     elif not quiet:
         valid = f", validation {figures['valid_nats']:.4f}" if "valid_nats" in figures else ""
-        print(
-            f"training {figures['train_nats']:.4f} nats{valid}; {figures['seconds']:.1f} s, {figures['bytes'] / 1e6:.1f} MB"
-        )
+        cost = f"{figures['seconds']:.1f} s, {figures['bytes'] / 1e6:.1f} MB"
+        print(f"training {figures['train_nats']:.4f} nats{valid}; {cost}")
         print(f"The run is in {folder.path}.")
