@@ -2,8 +2,8 @@
 
     python benchmarks/gpu.py --cells lstm gru-reset-after mut1 --hidden 512
 
-Stock cells run on cuDNN, others on the eager reference. A training step is embedding, two layers, softmax loss, backward,
-clipping and AdamW; each figure is the median of several steps after warm-up.
+Stock cells run on cuDNN, others on the eager reference. A training step is embedding, two layers, softmax loss,
+backward, clipping and AdamW; each figure is the median of several steps after warm-up.
 """
 
 from __future__ import annotations
@@ -57,9 +57,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("No CUDA device is visible to torch, so there is nothing to measure.")
-    print(
-        f"{torch.cuda.get_device_name()}, torch {torch.__version__}, 2 x {arguments.hidden}, B {arguments.batch}, T {arguments.unroll}"
-    )
+    shape = f"2 x {arguments.hidden}, B {arguments.batch}, T {arguments.unroll}"
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {shape}")
     print("| cell | fp32 step | bf16 step | bf16 characters/s | ran on |")
     print("|---|---|---|---|---|")
     for cell in arguments.cells:
@@ -73,9 +72,8 @@ def main() -> None:
     model = LanguageModel("lstm", len(SYMBOLS), arguments.hidden, 2).to("cuda").eval()
     begin = time.perf_counter()
     generate(model, build("characters", [SYMBOLS]), length=200, seed=1)
-    print(
-        f"\nsampling, LSTM 2 x {arguments.hidden}, one text: {1e6 * (time.perf_counter() - begin) / 200:.0f} us a character"
-    )
+    microseconds = 1e6 * (time.perf_counter() - begin) / 200
+    print(f"\nsampling, LSTM 2 x {arguments.hidden}, one text: {microseconds:.0f} us a character")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python benchmarks/recurrence_table.py war_and_peace.txt linux_1_0.txt --epochs 5 --out runs/table
 
-Every row is a run of `elman train lm` in the folder of --out. Stopped at any moment and started again, the command goes on
-where it was: finished rows are only read, a started one is resumed. The table is printed as Markdown and stored as JSON.
+Every row is a run of `elman train lm` in the folder of --out. Stopped at any moment and started again, the command goes
+on where it was: finished rows are only read, a started one is resumed. The table is printed as Markdown and stored as
+JSON.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ def row(text: str, cell: str, arguments: argparse.Namespace) -> dict[str, Any]:
         elman("resume", run, "--quiet")
     else:
         elman(
-            "train", "lm", text, "--out", run, "--cell", cell, "--layers", arguments.layers, "--hidden", arguments.hidden,
-            "--split", "80/10/10", "--epochs", arguments.epochs, "--batch", arguments.batch, "--unroll", arguments.unroll,
-            "--lr", arguments.lr, "--dropout", 0, "--seed", arguments.seed, "--quiet",
+            "train", "lm", text, "--out", run, "--cell", cell, "--split", "80/10/10", "--dropout", 0, "--quiet",
+            "--layers", arguments.layers, "--hidden", arguments.hidden, "--epochs", arguments.epochs,
+            "--batch", arguments.batch, "--unroll", arguments.unroll, "--lr", arguments.lr, "--seed", arguments.seed,
         )  # fmt: skip
     values = json.loads(elman("eval", run, "--part", "test", "--streams", 16, "--no-ngrams", "--json"))
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests_support import elman_command, elman_environment
+from tests_support import elman_environment
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
@@ -32,21 +32,37 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.fixture
-def elman(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """(arguments) -> the finished command line, run as a user would, with a cache of the test's own."""
+@dataclass(frozen=True)
+class Done:
+    """What a command left: exit code and what it printed."""
 
-    def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            elman_command(*arguments),
-            **{
-                "capture_output": True,
-                "text": True,
-                "timeout": 120,
-                "env": elman_environment(tmp_path),
-                **options,
-            },
-        )
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def elman(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """(arguments, cwd=folder) -> the finished command, run in this process with a cache of the test's own.
+
+    A process of its own would spend seconds on importing torch; tests about processes start them themselves.
+    """
+    from elman.cli import main
+
+    for name, value in elman_environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+
+    def run(*arguments: object, cwd: Path | None = None) -> Done:
+        monkeypatch.setattr(sys, "argv", ["elman", *map(str, arguments)])
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        capsys.readouterr()
+        code: object = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        return Done(code if isinstance(code, int) else int(code is not None), *capsys.readouterr())
 
     return run
 

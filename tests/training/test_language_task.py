@@ -115,7 +115,7 @@ def test_it_learns_under_every_kind_of_setting(tmp_path: Path, text_file: Path, 
 
 
 def test_best_weights_are_kept_when_later_ones_are_worse(tmp_path: Path, text_file: Path) -> None:
-    """A rate that ruins the model late: the run's weights are those of the best evaluation, the checkpoint's the last."""
+    """The run's weights are those of the best evaluation, the checkpoint's those of the last step."""
     from elman.training.compare import Text, loss
 
     outcome, folder, _ = train(

@@ -85,7 +85,8 @@ class LanguageModel(nn.Module):
             recurrence = zoo_cell(recurrence)
         if recurrence.inputs:
             raise MisuseError(
-                f"A language model has no constant inputs to give; this recurrence asks for {', '.join(recurrence.inputs)}."
+                "A language model has no constant inputs to give; "
+                f"this recurrence asks for {', '.join(recurrence.inputs)}."
             )
         self.recurrence = recurrence
         self.vocabulary_size = vocabulary_size
@@ -191,4 +192,4 @@ class LanguageModel(nn.Module):
             raise MisuseError(f"The model's configuration is incomplete or malformed ({error!r}).") from error
         if sizes:
             raise MisuseError(f"The model's configuration has unknown entries: {', '.join(map(str, sizes))}.")
-        return cls(recurrence, **counts, **rates, tied=tied, backend=backend)
+        return cls(recurrence, **counts, **rates, tied=tied, backend=backend)  # type: ignore[arg-type]

@@ -58,6 +58,26 @@ class RunFolder:
         return folder
 
     @classmethod
+    def vacant(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """A name for a new run, still free; nothing is made yet.
+
+        Raises:
+            MisuseError: the folder already holds something.
+        """
+        folder = cls(Path(path))
+        if folder.config.exists():
+            raise MisuseError(
+                f"{folder.path} already holds a run. Go on with `elman resume {folder.path}`, "
+                "or name another with --out."
+            )
+        if folder.path.exists() and not folder.path.is_dir():
+            raise MisuseError(f"{folder.path} is a file, not a folder. Name another with --out.")
+        # a lock file alone is what a run leaves that stopped before its plan was made
+        if folder.path.exists() and any(entry.name != LOCK_NAME for entry in folder.path.iterdir()):
+            raise MisuseError(f"{folder.path} is not empty and not a run. Name another folder with --out.")
+        return folder
+
+    @classmethod
     def create(cls, path: str | os.PathLike[str]) -> RunFolder:
         """A new folder for a run; an existing empty one will do.
 
@@ -65,15 +85,8 @@ class RunFolder:
             MisuseError: the folder already holds something.
             FailureError: it cannot be made.
         """
-        folder = cls(Path(path))
-        if folder.config.exists():
-            raise MisuseError(
-                f"{folder.path} already holds a run. Go on with `elman resume {folder.path}`, or name another with --out."
-            )
+        folder = cls.vacant(path)
         try:
-            # a lock file alone is what a run leaves that stopped before its plan was made
-            if folder.path.exists() and any(entry.name != LOCK_NAME for entry in folder.path.iterdir()):
-                raise MisuseError(f"{folder.path} is not empty and not a run. Name another folder with --out.")
             folder.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise disk_failure(folder.path, error) from error

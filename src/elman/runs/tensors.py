@@ -15,7 +15,6 @@ from torch import Tensor
 from elman.errors import FailureError
 from elman.files import write_whole
 
-
 METADATA = "elman"
 
 

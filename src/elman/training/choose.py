@@ -101,8 +101,8 @@ def choose(request: Request, facts: Facts, probe: Callable[[Sizes, Settings], fl
     Args:
         request: what the user gave.
         facts: of text and machine.
-        probe: seconds of one optimiser step with these sizes and settings, measured; asked for only where the limit is in
-            minutes.
+        probe: seconds of one optimiser step with these sizes and settings, measured; asked for only where the limit is
+            in minutes.
 
     Returns:
         Sizes, settings, number of steps, and why.
@@ -132,8 +132,8 @@ def choose(request: Request, facts: Facts, probe: Callable[[Sizes, Settings], fl
     if request.hidden is None:
         weights = recurrent_weights(sizes, facts)
         reasons.append(
-            f"hidden {sizes.hidden}: {weights:,} recurrent weights for {facts.tokens:,} training {facts.unit}s, of which "
-            f"{seen:,} are read ({passes:.1f} passes)"
+            f"hidden {sizes.hidden}: {weights:,} recurrent weights for {facts.tokens:,} training {facts.unit}s, "
+            f"of which {seen:,} are read ({passes:.1f} passes)"
         )
     if request.dropout is not None:
         sizes = replace(sizes, dropout=request.dropout)

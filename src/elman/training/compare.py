@@ -60,7 +60,7 @@ def part_of_run(run: LoadedRun, folder: object, part: str) -> tuple[Text, np.nda
     if len(tokens) < 2:
         split = run.config["data"]["options"]["split"]
         raise MisuseError(f"{folder} has no {part} part (its split is {split}). Name another --part, or give a file.")
-    unknown = corpus.unknown.get(part, {})
+    unknown: Mapping[str, int] = corpus.unknown.get(part, {})
     before = {"train": corpus.train[:0], "valid": corpus.train, "test": corpus.valid}[part]
     return Text(part, tokens, unknown, before[-32:]), corpus.train
 

@@ -1,4 +1,4 @@
-"""What a person sees while a model learns: one live panel on a terminal, plain lines elsewhere, JSON lines on request."""
+"""What a person sees while a model learns: a live panel on a terminal, plain lines elsewhere, JSON lines on request."""
 
 from __future__ import annotations
 
@@ -148,7 +148,8 @@ class PlainDisplay(QuietDisplay):
         share = report.step / max(1, report.total)
         return (
             f"step {report.step}/{report.total} ({share:.0%})  {loss_text(report)}  lr {report.lr:.2g}  "
-            f"{report.rate:,.0f} {report.unit}s/s  epoch {report.epoch:.2f}  {clock(report.seconds)} < {clock(report.eta)}"
+            f"{report.rate:,.0f} {report.unit}s/s  epoch {report.epoch:.2f}  "
+            f"{clock(report.seconds)} gone, {clock(report.eta)} to go"
         )
 
 

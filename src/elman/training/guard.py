@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 class Guard:
     """Watches the loss of every step.
 
-    A loss that is no number is always a fault. A finite loss is one only when its running mean stands far above where the
-    training began: a spike that training recovers from by itself must not cost a long run.
+    A loss that is no number is always a fault. A finite loss is one only when its running mean stands far above where
+    the training began: a spike that training recovers from by itself must not cost a long run.
 
     Attributes:
         first: loss of the first step, near log V for a model that knows nothing.

@@ -37,6 +37,9 @@ from elman.training.task import Task
 
 CHECKPOINT_SECONDS = 30.0
 
+# a limit in minutes is compared with the speed so often; long enough that an evaluation does not pass for slowness
+FIT_SHARE = 0.1
+
 # where the lecture's slide on War and Peace shows what the model writes
 EARLY_SAMPLES = frozenset({100, 300, 500, 700, 1200, 2000})
 
@@ -123,7 +126,7 @@ class Trainer:
             if fault:
                 self._go_back(fault)
                 continue
-            self._elapse()
+            self._keep_time()
             step = self.progress.step
             if self.reporter.due:
                 self._report()
@@ -131,7 +134,6 @@ class Trainer:
                 self._evaluate()
                 if settings.patience and self.progress.without_gain >= settings.patience:
                     return "early stop"
-                self._keep_time()
             elif step in EARLY_SAMPLES:
                 self._sample()
             if self._checkpoint_due():
@@ -184,11 +186,13 @@ class Trainer:
         return now
 
     def _keep_time(self) -> None:
-        """Correct the plan so that a limit in minutes is met, if that is the only one."""
+        """Correct the plan now and then so that a limit in minutes is met, if that is the only one."""
         settings, progress = self.settings, self.progress
+        now = self._elapse()
         if settings.minutes is None or settings.steps is not None or settings.epochs is not None:
             return
-        now = self._elapse()
+        if now - self._fitted_at < FIT_SHARE * settings.minutes * 60:
+            return
         pace = (now - self._fitted_at) / max(1, progress.step - self._fitted_step)
         if self.plan.fit(progress.step, settings.minutes * 60 - progress.seconds, pace):
             self.reporter.write(progress, self.task, {"event": "plan", "steps": self.plan.total})

@@ -46,6 +46,7 @@ def train_ngram_run(
         MisuseError, FailureError: with the sentence for the user.
     """
     started = time.monotonic()
+    RunFolder.vacant(out)
     corpus = text.read(sources)
     folder = RunFolder.create(out)
     with folder.locked():
@@ -67,8 +68,9 @@ def train_ngram_run(
             figures["valid_nats"] = evaluation.nats
             if evaluation.impossible:
                 display.note(
-                    f"{evaluation.impossible:,} of {evaluation.tokens:,} validation {unit}s have probability 0 under maximum "
-                    f"likelihood, so the loss is infinite; over the others it is {evaluation.nats_of_possible:.4f} nats."
+                    f"{evaluation.impossible:,} of {evaluation.tokens:,} validation {unit}s have probability 0 under "
+                    "maximum likelihood, so the loss is infinite; over the others it is "
+                    f"{evaluation.nats_of_possible:.4f} nats."
                 )
         figures |= {"seconds": round(time.monotonic() - started, 3), "bytes": model.memory()}
         config = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from elman.training.settings import Settings
 
-# a plan in minutes is redrawn at an evaluation when it would miss its time by more than this share
+# a plan in minutes is redrawn when it would miss its time by more than this share
 TOLERANCE = 0.05
 
 
@@ -16,9 +16,9 @@ TOLERANCE = 0.05
 class Plan:
     """From the first to the last optimiser step.
 
-    The rate depends on the progress along the plan and not on the clock, so a run that was stopped and resumed takes the
-    same steps. Only a limit in minutes looks at the clock, and only at evaluations: there the number of steps left may be
-    corrected, and the correction is stored with the next checkpoint.
+    The rate depends on the progress along the plan and not on the clock, so a run that was stopped and resumed takes
+    the same steps. Only a limit in minutes looks at the clock, now and then: the number of steps left may be corrected,
+    and the correction is stored with the next checkpoint.
 
     Attributes:
         total: the last optimiser step.

@@ -79,55 +79,65 @@ def train_language_model(
         settings = replace(settings, minutes=DEFAULT_MINUTES)
     settings = replace(settings, device=device, threads=threads)
     request = replace(wishes.request, settings=settings)
+    RunFolder.vacant(out)
     corpus = text.read(sources)
-    unit = unit_of(corpus.vocabulary)
-    folder = RunFolder.create(out)
-    with folder.locked(), choose_display(str(out), quiet=wishes.quiet, as_json=wishes.as_json) as display:
+    with choose_display(str(out), quiet=wishes.quiet, as_json=wishes.as_json) as display:
         describe_corpus(corpus, display)
-        torch.manual_seed(settings.seed)
-        facts = Facts(
-            tokens=len(corpus.train),
-            vocabulary=corpus.vocabulary.size,
-            unit=unit,
-            seconds=None if settings.minutes is None else settings.minutes * 60 - (time.monotonic() - started),
-            bf16_pays=lambda hidden: machine.bf16_pays(device, settings.backend, recurrence, hidden),
-            products=machine.products(recurrence),
-        )
-
-        def build(sizes: Sizes) -> LanguageModel:
-            torch.manual_seed(settings.seed)
-            model = LanguageModel(
-                recurrence,
-                corpus.vocabulary.size,
-                sizes.hidden,
-                sizes.layers,
-                embedding=sizes.embedding,
-                dropout=sizes.dropout,
-                input_dropout=wishes.input_dropout,
-                recurrent_dropout=wishes.recurrent_dropout,
-                tied=wishes.tied,
-                backend=settings.backend,
-            )
-            return model.to(device)
-
-        def probe(sizes: Sizes, probed: Settings) -> float:
-            return seconds_a_step(build(sizes), corpus.vocabulary, corpus.train, probed)
-
-        choice = choose(request, facts, probe)
-        model = build(choice.sizes)
+        seconds = None if settings.minutes is None else settings.minutes * 60 - (time.monotonic() - started)
+        choice = _choose(corpus, recurrence, wishes, request, seconds)
+        model = _build(corpus, recurrence, wishes, settings, choice.sizes)
+        # a backend that cannot run this is refused here, before anything is written
+        model.eval()(torch.zeros(1, 1, dtype=torch.long, device=device))
+        model.train()
         task = LanguageTask(model, corpus.vocabulary, corpus.train, corpus.valid, choice.settings)
+        for sentence in [*(f"  chose {reason}" for reason in choice.reasons), *task.streams.notices]:
+            display.note(sentence)
         # a short text may carry fewer streams or steps than asked for; what runs is what is stored
         chosen = replace(choice.settings, batch=task.streams.batch, unroll=task.streams.unroll)
-        for reason in choice.reasons:
-            display.note(f"  chose {reason}")
-        for notice in task.streams.notices:
-            display.note(notice)
         config = _config(sources, text, corpus, model, chosen, wishes, choice)
-        write_config(folder.config, config)
-        spent = time.monotonic() - started
-        trainer = _trainer(task, chosen, Plan(choice.steps), folder, display, config, spent)
-        outcome = _run(trainer, model, unit)
+        folder = RunFolder.create(out)
+        with folder.locked():
+            RunFolder.vacant(out)
+            spent = time.monotonic() - started
+            trainer = _trainer(task, chosen, Plan(choice.steps), folder, display, config, spent)
+            write_config(folder.config, config)
+            outcome = _run(trainer, model, task.unit)
     return outcome, folder, config
+
+
+def _choose(corpus: Corpus, recurrence: Recurrence, wishes: Wishes, request: Request, seconds: float | None) -> Choice:
+    settings = request.settings
+    facts = Facts(
+        tokens=len(corpus.train),
+        vocabulary=corpus.vocabulary.size,
+        unit=unit_of(corpus.vocabulary),
+        seconds=seconds,
+        bf16_pays=lambda hidden: machine.bf16_pays(settings.device, settings.backend, recurrence, hidden),
+        products=machine.products(recurrence),
+    )
+
+    def probe(sizes: Sizes, probed: Settings) -> float:
+        model = _build(corpus, recurrence, wishes, settings, sizes)
+        return seconds_a_step(model, corpus.vocabulary, corpus.train, probed)
+
+    return choose(request, facts, probe)
+
+
+def _build(corpus: Corpus, recurrence: Recurrence, wishes: Wishes, settings: Settings, sizes: Sizes) -> LanguageModel:
+    torch.manual_seed(settings.seed)
+    model = LanguageModel(
+        recurrence,
+        corpus.vocabulary.size,
+        sizes.hidden,
+        sizes.layers,
+        embedding=sizes.embedding,
+        dropout=sizes.dropout,
+        input_dropout=wishes.input_dropout,
+        recurrent_dropout=wishes.recurrent_dropout,
+        tied=wishes.tied,
+        backend=settings.backend,
+    )
+    return model.to(settings.device)
 
 
 def resume_language_model(
@@ -257,8 +267,9 @@ def _run(trainer: Trainer, model: LanguageModel, unit: str) -> Outcome:
     settings = trainer.settings
     trainer.display.note(
         f"{sum(p.numel() for p in model.parameters()):,} weights, {model.layers} x {model.hidden} "
-        f"{model.recurrence.name or 'own recurrence'}, {trainer.plan.total:,} steps of {settings.batch} x {settings.unroll} "
-        f"{unit}s, {settings.device}, {settings.threads} threads, {settings.precision}"
+        f"{model.recurrence.name or 'own recurrence'}, {trainer.plan.total:,} steps of "
+        f"{settings.batch} x {settings.unroll} {unit}s, {settings.device}, {settings.threads} threads, "
+        f"{settings.precision}"
     )
     return trainer.run()
 

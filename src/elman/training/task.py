@@ -33,7 +33,7 @@ class Task(Protocol):
     def gradients(self) -> Tensor:
         """Add the gradient of the batch's mean loss to the parameters; returns that loss in nats, detached.
 
-        May be called again on the same batch (LBFGS does); what is carried to the next batch changes at the next advance.
+        May be called again on the same batch (LBFGS does); what is carried on changes with the next advance.
         """
 
     def evaluate(self) -> Evaluation | None:
