@@ -148,7 +148,8 @@ def test_a_terminal_gets_colours_and_no_controls() -> None:
     for line in views.coloured(scored(HOSTILE)):
         console.print(line, soft_wrap=True)
     written = stream.getvalue()
-    assert len(set(re.findall("48;2;[0-9;]*m", written))) > 5
+    # rich keeps the codes of the first console that drew a style, so a background may come in either notation
+    assert len(set(re.findall("48;[25];[0-9;]*m", written))) > 5
     assert not re.search("[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]", written)
     plain = re.sub("\x1b\\[[0-9;]*m", "", written)
     assert "<script>alert('x')</script>" in plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,23 @@ def test_tiny_texts_train(tmp_path: Path, content: str) -> None:
     outcome, folder, _ = train(path, tmp_path / "run", {}, steps=3, reading=TextOptions(split="100/0"))
     assert outcome.progress.step == 3
     assert folder.model.exists()
+
+
+def test_tensorboard_files_hold_the_losses(tmp_path: Path, text_file: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    request = Request(**SMALL, settings=Settings(steps=20, threads=1, sample_length=0, device="cpu"))
+    wishes = Wishes(request, quiet=True, tensorboard=True)
+    outcome, folder, _ = train_language_model([str(text_file)], cell("lstm"), TextOptions(), wishes, tmp_path / "run")
+    board = events.EventAccumulator(str(folder.path / "tensorboard"))
+    board.Reload()
+    assert board.Scalars("valid_nats")[-1].value == pytest.approx(outcome.progress.valid_nats)
+
+
+def test_a_missing_plot_library_costs_no_training(
+    tmp_path: Path, text_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    outcome, folder, _ = train(text_file, tmp_path / "run", SMALL, steps=5)
+    assert outcome.reason == "done"
+    assert not folder.loss_plot.exists()
+    assert "elman[plot]" in capsys.readouterr().err

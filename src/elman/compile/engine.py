@@ -69,7 +69,8 @@ def _torch_refusal(recurrence: Recurrence, x: Tensor, every_state: bool) -> str 
 
 
 def _torch_slower(x: Tensor) -> str | None:
-    if len(x) == 1 and x.device.type == "cpu" and not torch.is_grad_enabled():
+    packed_each_time = not torch.is_grad_enabled() and not torch_fused.weights_are_frozen()
+    if len(x) == 1 and x.device.type == "cpu" and packed_each_time:
         return "for a single step torch's kernel spends more time on packing weights than on computing"
     return None
 

@@ -6,7 +6,9 @@ its structure: names, the order of operands and the number of biases do not matt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -233,21 +235,60 @@ def run(
 def _call(fused: Fused, parameters: Mapping[str, Tensor], x: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
     """The kernel's outputs [T, B, hidden] and its last states, each [B, hidden]."""
     like = state[fused.states[0]]
-    weights = [
-        torch.cat([parameters[gate.matrix] for gate in fused.gates]),
-        torch.cat([parameters[gate.recurrent] for gate in fused.gates]),
-    ]
-    zero = like.new_zeros(like.shape[-1])
-    biased = any(gate.biases or gate.recurrent_biases for gate in fused.gates)
-    if biased:
-        for pick in ("biases", "recurrent_biases"):
-            sums = [sum((parameters[name] for name in getattr(gate, pick)), zero) for gate in fused.gates]
-            weights.append(torch.cat(sums))
+    weights = _side_by_side(fused, parameters, like)
+    biased = len(weights) == 4
     initial = tuple(state[name].unsqueeze(0).contiguous() for name in fused.states)
     function: Any = getattr(_VF, fused.kernel)
     first = initial if fused.kernel == "lstm" else initial[0]
     y, *final = function(x, first, weights, biased, 1, 0.0, torch.is_grad_enabled(), False, False)
     return tuple(tensor.to(like.dtype) for tensor in (y, *(value.squeeze(0) for value in final)))
+
+
+def _side_by_side(fused: Fused, parameters: Mapping[str, Tensor], like: Tensor) -> list[Tensor]:
+    """The gates' parameters as the kernel wants them: W, U and, where there are biases, those of W and of U."""
+    kept = _FROZEN.get()
+    key = tuple(id(tensor) for tensor in parameters.values())
+    if kept is not None and key in kept:
+        return kept[key][1]
+    weights = [
+        torch.cat([parameters[gate.matrix] for gate in fused.gates]),
+        torch.cat([parameters[gate.recurrent] for gate in fused.gates]),
+    ]
+    if any(gate.biases or gate.recurrent_biases for gate in fused.gates):
+        zero = like.new_zeros(like.shape[-1])
+        for pick in ("biases", "recurrent_biases"):
+            sums = [sum((parameters[name] for name in getattr(gate, pick)), zero) for gate in fused.gates]
+            weights.append(torch.cat(sums))
+    if kept is not None:
+        # the parameters are held too, so that their identities cannot pass to others
+        kept[key] = (tuple(parameters.values()), weights)
+    return weights
+
+
+# parameters and what was made of them, by the parameters' identities; None outside frozen_weights()
+_FROZEN: ContextVar[dict[tuple[int, ...], tuple[tuple[Tensor, ...], list[Tensor]]] | None] = ContextVar(
+    "frozen", default=None
+)
+
+
+@contextmanager
+def frozen_weights() -> Iterator[None]:
+    """A promise that no parameter changes within the block: what is made of the weights is made once.
+
+    A step of a single token would otherwise spend more time on putting the gates' matrices side by side than on the
+    products. Gradients are not recorded within the block.
+    """
+    token = _FROZEN.set({})
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        _FROZEN.reset(token)
+
+
+def weights_are_frozen() -> bool:
+    """Whether the present block is one of :func:`frozen_weights`."""
+    return _FROZEN.get() is not None
 
 
 def twice_differentiable(

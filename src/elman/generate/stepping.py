@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elman.compile import frozen_weights
 from elman.data.vocabulary import Vocabulary
 from elman.errors import MisuseError
 from elman.generate.filters import Scores
@@ -50,7 +51,7 @@ def evaluating(model: Any) -> Iterator[None]:
     if was_training:
         model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), frozen_weights():
             yield
     finally:
         if was_training:
@@ -62,7 +63,7 @@ def single_steps() -> Iterator[None]:
     """Within it torch's recurrent layers take single steps fast.
 
     oneDNN reorders the weights of such a layer at every call, which takes longer than one step: without it, a step of
-    an LSTM is 4 times faster at batch 1 and no slower at batch 64. Over many steps a call it is the faster one.
+    an LSTM is about 4 times faster at batch 1 and about as fast at 64. Over many steps a call it is the faster one.
     """
     one_dnn: Any = torch.backends.mkldnn
     was_enabled = one_dnn.enabled
