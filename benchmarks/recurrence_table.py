@@ -36,14 +36,16 @@ def row(text: str, cell: str, arguments: argparse.Namespace) -> dict[str, Any]:
     if result.exists():
         return json.loads(result.read_text())
     if (run / "config.json").exists():
-        elman("resume", run, "--quiet")
+        elman("resume", run, "--quiet", "--threads", arguments.threads)
     else:
         elman(
             "train", "lm", text, "--out", run, "--cell", cell, "--split", "80/10/10", "--dropout", 0, "--quiet",
             "--layers", arguments.layers, "--hidden", arguments.hidden, "--epochs", arguments.epochs,
             "--batch", arguments.batch, "--unroll", arguments.unroll, "--lr", arguments.lr, "--seed", arguments.seed,
+            "--threads", arguments.threads,
         )  # fmt: skip
-    values = json.loads(elman("eval", run, "--part", "test", "--streams", 16, "--no-ngrams", "--json"))
+    measuring = ["--part", "test", "--streams", 16, "--threads", arguments.threads, "--no-ngrams", "--json"]
+    values = json.loads(elman("eval", run, *measuring))
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     values |= {
         "text": Path(text).name,
@@ -75,7 +77,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/table"))
     parser.add_argument("--cells", nargs="+", default=list(CELLS))
     parser.add_argument("--orders", nargs="*", type=int, default=[6, 8])
-    for name, default in (("hidden", 128), ("layers", 1), ("batch", 100), ("unroll", 100), ("seed", 1)):
+    for name, default in (("hidden", 128), ("layers", 1), ("batch", 100), ("unroll", 100), ("seed", 1), ("threads", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--epochs", type=float, default=5)
     parser.add_argument("--lr", type=float, default=4e-3)
