@@ -40,6 +40,9 @@ CHECKPOINT_SECONDS = 30.0
 # a limit in minutes is compared with the speed so often; long enough that an evaluation does not pass for slowness
 FIT_SHARE = 0.1
 
+# so many lines of training loss stand in the journal for one of validation loss
+RECORDS_AN_EVALUATION = 20
+
 # where the lecture's slide on War and Peace shows what the model writes
 EARLY_SAMPLES = frozenset({100, 300, 500, 700, 1200, 2000})
 
@@ -119,6 +122,7 @@ class Trainer:
     def _steps(self, stop: StopRequest) -> str:
         """All steps that are left; returns why they ended."""
         settings = self.settings
+        record_every = max(1, settings.eval_every // RECORDS_AN_EVALUATION)
         while self.progress.step < self.plan.total:
             if stop:
                 return "interrupted"
@@ -128,8 +132,9 @@ class Trainer:
                 continue
             self._keep_time()
             step = self.progress.step
-            if self.reporter.due:
-                self._report()
+            if step % record_every == 0:
+                self._record()
+            self.reporter.show(self.progress, self.plan, self.task, self.lr)
             if step % settings.eval_every == 0 or step >= self.plan.total:
                 self._evaluate()
                 if settings.patience and self.progress.without_gain >= settings.patience:
@@ -205,14 +210,15 @@ class Trainer:
 
     # ---------------------------------------------------------------- evaluation
 
-    def _report(self) -> None:
+    def _record(self) -> None:
         norm = None if self._norm is None else float(self._norm)
-        self.reporter.report(self.progress, self.plan, self.task, self.lr, norm)
+        self.reporter.record(self.progress, self.task, self.lr, norm)
 
     def _evaluate(self) -> None:
         """Measure the validation loss, keep the weights if they are the best so far, draw a sample."""
         progress, reporter = self.progress, self.reporter
-        self._report()
+        self._record()
+        reporter.show(progress, self.plan, self.task, self.lr, at_once=True)
         with self._averaged():
             evaluation = self.task.evaluate()
             progress.valid_nats = evaluation.nats if evaluation else None

@@ -1,4 +1,4 @@
-"""Reports while a model learns: the mean loss and speed since the last one, to the journal and the display."""
+"""Reports while a model learns: records in the journal at fixed steps, the display about once a second."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Reporter:
         self.tensorboard = folder.path / "tensorboard" if tensorboard else None
         self.journal: Journal | None = None
         self.loss_sum, self.tokens = 0.0, 0
-        self._rate = 0.0
-        self._told_at = time.monotonic()
+        self._rate, self._shown_tokens = 0.0, 0
+        self._shown_at = time.monotonic()
 
     def open(self, length: int, step: int) -> None:
         """Open the journal at a length in bytes; what stands behind it was written after the checkpoint."""
@@ -47,24 +47,23 @@ class Reporter:
         """Take in the mean loss of a step over so many tokens."""
         self.loss_sum += loss * tokens
         self.tokens += tokens
-
-    @property
-    def due(self) -> bool:
-        """Whether enough time has passed since the last report."""
-        return time.monotonic() - self._told_at >= SECONDS_BETWEEN
+        self._shown_tokens += tokens
 
     def restart_clock(self) -> None:
         """Leave out of the speed what was no training: evaluations and samples."""
-        self._told_at = time.monotonic()
+        self._shown_at, self._shown_tokens = time.monotonic(), 0
 
-    def report(self, progress: Progress, plan: Plan, task: Task, lr: float, gradient_norm: float | None) -> None:
-        """Write and show the mean loss since the last report; the mean starts anew."""
+    def record(self, progress: Progress, task: Task, lr: float, gradient_norm: float | None) -> None:
+        """Write the mean loss since the last record; the mean starts anew.
+
+        The caller records at steps that do not depend on the clock, so a resumed run writes what the run that was never
+        stopped would have written.
+        """
         if not self.tokens:
             return
-        now = time.monotonic()
+        self._measure()
         progress.train_nats = self.loss_sum / self.tokens
-        self._rate = self.tokens / max(1e-9, now - self._told_at)
-        self.loss_sum, self.tokens, self._told_at = 0.0, 0, now
+        self.loss_sum, self.tokens = 0.0, 0
         values = {
             "train_nats": progress.train_nats,
             "lr": lr,
@@ -72,7 +71,18 @@ class Reporter:
             "tokens_per_second": round(self._rate),
         }
         self.write(progress, task, values)
-        self.display.report(self.standing(progress, plan, task, lr))
+
+    def show(self, progress: Progress, plan: Plan, task: Task, lr: float, at_once: bool = False) -> None:
+        """Show where the training stands, about once a second."""
+        if at_once or time.monotonic() - self._shown_at >= SECONDS_BETWEEN:
+            self._measure()
+            self.display.report(self.standing(progress, plan, task, lr))
+            self.restart_clock()
+
+    def _measure(self) -> None:
+        """The speed since it was last shown, where enough was read to tell."""
+        if self._shown_tokens:
+            self._rate = self._shown_tokens / max(1e-9, time.monotonic() - self._shown_at)
 
     def standing(self, progress: Progress, plan: Plan, task: Task, lr: float) -> Report:
         """Where the training stands, for the display."""
@@ -83,7 +93,7 @@ class Reporter:
             seconds=progress.seconds,
             eta=pace * (plan.total - progress.step),
             epoch=task.epoch,
-            train_nats=progress.train_nats,
+            train_nats=self.loss_sum / self.tokens if self.tokens else progress.train_nats,
             valid_nats=progress.valid_nats,
             best_nats=progress.best_nats,
             lr=lr,
