@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -132,9 +133,7 @@ def _as_json(
     if remark:
         values["remark"] = remark
     if mixed:
-        values["mixture"] = {
-            "nats": mixed.nats, "weights": mixed.weights, "tokens": mixed.tokens, "tuned_on": mixed.tuned_on
-        }  # fmt: skip
+        values["mixture"] = asdict(mixed) | {"alone": [finite(nats) for nats in mixed.alone]}
     return values
 
 
@@ -175,7 +174,9 @@ def _print(
         row(f"mixture with {', '.join(path.name for path in mix)} (weights {weights})", mixed.nats)
     Console().print(table)
     if mixed:
-        print(f"The mixture's {mixed.tokens:,} {unit}s; weights tuned on {mixed.tuned_on}.")
+        alone = ", ".join(f"{nats:.4f}" for nats in mixed.alone)
+        print(f"The mixture's figure is of {mixed.tokens:,} {unit}s, on which its models alone have {alone} nats;")
+        print(f"its weights were tuned on {mixed.tuned_on}.")
     if text.unknown:
         count = sum(text.unknown.values())
         print(f"{count:,} {unit}s are not in the vocabulary; policy: {loaded.vocabulary.unknown}.")

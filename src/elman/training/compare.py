@@ -146,12 +146,14 @@ class MixtureResult:
     Attributes:
         weights: of each model, in the order given.
         nats: loss of the mixture.
+        alone: loss of each model on the same tokens.
         tokens: how many it predicted.
         tuned_on: which text its weights were tuned on.
     """
 
     weights: list[float]
     nats: float
+    alone: list[float]
     tokens: int
     tuned_on: str
 
@@ -178,7 +180,8 @@ def mixture(models: Sequence[Any], text: Text, tuning: Text | None) -> MixtureRe
     weights = tune_weights(tuned)
     with np.errstate(divide="ignore"):
         mixed = np.logaddexp.reduce(judged + np.log(weights)[:, None], axis=0)
-    return MixtureResult(weights.tolist(), float(-mixed.mean()), judged.shape[1], name)
+    alone = (-judged.mean(axis=1)).tolist()
+    return MixtureResult(weights.tolist(), float(-mixed.mean()), alone, judged.shape[1], name)
 
 
 def _log_probabilities(models: Sequence[Any], text: Text) -> np.ndarray:

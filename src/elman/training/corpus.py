@@ -65,7 +65,7 @@ def describe_corpus(corpus: Corpus, display: Display) -> None:
     """Say what was read: sizes, and what the reading noticed, such as unseen symbols."""
     unit = unit_of(corpus.vocabulary)
     for notice in corpus.notices:
-        display.note(notice)
+        display.warn(notice)
     test = f", {len(corpus.test):,} to test" if len(corpus.test) else ""
     display.note(
         f"{len(corpus.train):,} {unit}s to train on, {len(corpus.valid):,} to validate{test}; "

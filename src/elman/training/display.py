@@ -58,6 +58,9 @@ class Display(Protocol):
     def note(self, text: str) -> None:
         """A sentence worth keeping on the screen."""
 
+    def warn(self, text: str) -> None:
+        """A sentence that must not be missed."""
+
     def report(self, report: Report) -> None:
         """Where the training stands."""
 
@@ -72,10 +75,7 @@ class Display(Protocol):
 
 
 class QuietDisplay:
-    """Says nothing but the notes that must not be missed, on standard error."""
-
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self.stream = stream or sys.stderr
+    """Says nothing but the warnings, on standard error."""
 
     def __enter__(self) -> QuietDisplay:
         return self
@@ -84,7 +84,10 @@ class QuietDisplay:
         pass
 
     def note(self, text: str) -> None:
-        print(text, file=self.stream, flush=True)
+        pass
+
+    def warn(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
 
     def report(self, report: Report) -> None:
         pass
@@ -123,10 +126,13 @@ class PlainDisplay(QuietDisplay):
     """
 
     def __init__(self, stream: TextIO | None = None, every: float = 10.0) -> None:
-        super().__init__(stream or sys.stdout)
+        self.stream = stream or sys.stdout
         self.every = every
         self._printed = -math.inf
         self._sampled = -math.inf
+
+    def note(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
 
     def report(self, report: Report) -> None:
         if report.seconds - self._printed >= self.every:
@@ -162,7 +168,6 @@ class LiveDisplay(QuietDisplay):
     """
 
     def __init__(self, title: str, console: Console) -> None:
-        super().__init__()
         self.title = title
         self.console = console
         self._report: Report | None = None
@@ -177,7 +182,10 @@ class LiveDisplay(QuietDisplay):
         self._live.__exit__(None, None, None)
 
     def note(self, text: str) -> None:
-        self._live.console.print(text, markup=False, highlight=False)
+        self.console.print(text, markup=False, highlight=False)
+
+    def warn(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, style="yellow")
 
     def report(self, report: Report) -> None:
         self._report = report
@@ -200,7 +208,8 @@ class LiveDisplay(QuietDisplay):
         grid.add_row("loss", loss_text(report))
         speed = f"{report.rate:,.0f} {report.unit}s/s   lr {report.lr:.2g}   epoch {report.epoch:.2f}"
         grid.add_row("speed", speed)
-        share = f"{report.step}/{report.total} steps   {clock(report.seconds)} gone, {clock(report.eta)} to go"
+        done = report.step / max(1, report.total)
+        share = f"{done:.0%} of {report.total:,} steps   {clock(report.seconds)} gone, {clock(report.eta)} to go"
         grid.add_row("time", share)
         bar = ProgressBar(total=max(1, report.total), completed=report.step)
         self._live.update(Panel(Group(grid, bar, Text(), self._sample), title=self.title, title_align="left"))

@@ -114,7 +114,7 @@ class Trainer:
             self.after_evaluation(True)
             if reason == "interrupted":
                 name = signal.Signals(stop.signal).name
-                self.display.note(f"Stopped by {name} at step {self.progress.step}; nothing is lost.")
+                self.display.warn(f"Stopped by {name} at step {self.progress.step}; nothing is lost.")
             return Outcome(reason, self.progress)
         finally:
             self.reporter.close()
@@ -360,7 +360,7 @@ class Trainer:
         progress.story = [*before.story, tale]
         progress.returns = before.returns + 1
         progress.rate_scale = before.rate_scale / 2
-        self.display.note(f"{tale} Going on from there with half the rate.")
+        self.display.warn(f"{tale} Going on from there with half the rate.")
         event = {"event": "return", "fault": fault, "failed_at": before.step, "rate_scale": progress.rate_scale}
         self.reporter.write(progress, self.task, event)
         self._checkpoint()

@@ -67,7 +67,7 @@ def train_ngram_run(
             evaluation = model.evaluate(corpus.valid)
             figures["valid_nats"] = evaluation.nats
             if evaluation.impossible:
-                display.note(
+                display.warn(
                     f"{evaluation.impossible:,} of {evaluation.tokens:,} validation {unit}s have probability 0 under "
                     "maximum likelihood, so the loss is infinite; over the others it is "
                     f"{evaluation.nats_of_possible:.4f} nats."

@@ -90,8 +90,10 @@ def train_language_model(
         model.eval()(torch.zeros(1, 1, dtype=torch.long, device=device))
         model.train()
         task = LanguageTask(model, corpus.vocabulary, corpus.train, corpus.valid, choice.settings)
-        for sentence in [*(f"  chose {reason}" for reason in choice.reasons), *task.streams.notices]:
-            display.note(sentence)
+        for reason in choice.reasons:
+            display.note(f"  chose {reason}")
+        for notice in task.streams.notices:
+            display.warn(notice)
         # a short text may carry fewer streams or steps than asked for; what runs is what is stored
         chosen = replace(choice.settings, batch=task.streams.batch, unroll=task.streams.unroll)
         config = _config(sources, text, corpus, model, chosen, wishes, choice)
@@ -189,7 +191,7 @@ def resume_language_model(
         # a run that was killed before its first checkpoint starts again from its seed
         if folder.resume.is_dir():
             for sentence in trainer.restore():
-                display.note(f"Passed over a damaged checkpoint. {sentence}")
+                display.warn(f"Passed over a damaged checkpoint. {sentence}")
         if extended:
             trainer.extend()
         if trainer.progress.step >= trainer.plan.total:
@@ -248,7 +250,7 @@ def _trainer(
         except MisuseError as error:
             # a missing plotting library must not cost a training; it is said once and the rest goes on
             missing = True
-            display.note(f"No loss plot: {error}")
+            display.warn(f"No loss plot: {error}")
         drawn_at = time.monotonic()
 
     return Trainer(
