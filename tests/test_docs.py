@@ -175,6 +175,12 @@ def test_blocks_are_of_a_known_kind(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_figure_is_left_to_fill_in(page: Path) -> None:
+    left = re.findall(r"\b[A-Z]+_TABLE\b|\bEPOCHS\b", page.read_text(encoding="utf-8"))
+    assert not left, f"{page.name} still has the placeholders {left}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_shows_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "input.txt").write_text(small_text(seed=1, speeches=120), encoding="utf-8")

@@ -130,6 +130,29 @@ def test_a_mixture_is_better_than_its_parts(elman: Elman, trained: tuple[Path, P
     assert values["mixture"]["tuned_on"] == "valid"
 
 
+def test_a_mixture_of_word_models_leaves_sentence_starts_out(elman: Elman, tmp_path: Path, text_file: Path) -> None:
+    reading = ["--tokens", "words", "--split", "80/10/10", "--quiet"]
+    assert elman("train", "lm", text_file, "--out", tmp_path / "lm", *reading, *SMALL).returncode == 0
+    assert elman("train", "ngram", text_file, "--out", tmp_path / "ngram", *reading, "--order", 3).returncode == 0
+    measuring = ["--part", "test", "--json", "--no-ngrams"]
+    values = json.loads(elman("eval", tmp_path / "lm", "--mix", tmp_path / "ngram", *measuring).stdout)
+    ngram = json.loads(elman("eval", tmp_path / "ngram", *measuring).stdout)
+    mixed = values["mixture"]
+    assert mixed["tokens"] == values["tokens"] == ngram["tokens"]
+    assert mixed["alone"] == pytest.approx([values["nats"], ngram["nats"]], rel=1e-4)
+    assert mixed["nats"] < min(mixed["alone"]) + 0.02
+
+
+def test_unknown_symbols_of_a_part_are_treated_as_asked(elman: Elman, tmp_path: Path, text_file: Path) -> None:
+    text_file.write_text(text_file.read_text() + "Ä" * 50)
+    assert elman("train", "lm", text_file, "--out", tmp_path / "run", "--quiet", *SMALL).returncode == 0
+    skipped = json.loads(elman("eval", tmp_path / "run", "--json", "--no-ngrams").stdout)
+    assert skipped["unknown"] == 50
+    refused = elman("eval", tmp_path / "run", "--unknown", "error")
+    assert refused.returncode == 2
+    assert "Ä" in refused.stderr
+
+
 def test_eval_without_the_training_text_still_reads_a_file(
     elman: Elman, trained: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 from elman.data.vocabulary import build
 from elman.errors import FailureError, MisuseError
 from elman.generate import generate
-from elman.insight import surprisal as module
 from elman.insight.surprisal import surprisal
+from elman.models import likelihood
 
 
 class Chain:
@@ -59,7 +59,7 @@ def test_every_symbol_is_scored_from_what_stands_before_it() -> None:
 @pytest.mark.parametrize("steps", [1, 2, 5, 14, 1000])
 def test_blocks_do_not_show(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = surprisal(MODEL, LETTERS, TEXT)
-    monkeypatch.setattr(module, "_STEPS", steps)
+    monkeypatch.setattr(likelihood, "STEPS", steps)
     done: list[float] = []
     assert surprisal(MODEL, LETTERS, TEXT, progress=done.append).nats == pytest.approx(whole.nats)
     assert done == sorted(done)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elman.errors import MisuseError
-from elman.models.ngram import Mixture, NgramModel, token_log_probabilities, train_ngram, tune_weights
+from elman.models.likelihood import token_nats
+from elman.models.ngram import Mixture, NgramModel, train_ngram, tune_weights
 
 
 class Repeater:
@@ -104,23 +105,22 @@ def test_many_symbols_after_many_mixtures_nest() -> None:
     torch.testing.assert_close(logs.exp().sum(-1), torch.ones(1, 2))
 
 
-def test_token_log_probabilities_are_the_surprisals() -> None:
+def test_token_nats_are_the_surprisals() -> None:
     tokens = np.random.default_rng(8).integers(0, 4, size=50)
     model = bigram(0)
-    for unroll in (1, 7, 256):
-        got = token_log_probabilities(model, tokens, unroll)
-        np.testing.assert_allclose(-got, model.surprisal(tokens)[1:], rtol=1e-5)
+    for steps in (1, 7, None):
+        np.testing.assert_allclose(token_nats(model, tokens, steps=steps), model.surprisal(tokens)[1:], rtol=1e-5)
     with pytest.raises(MisuseError, match="two tokens"):
-        token_log_probabilities(model, tokens[:1])
+        token_nats(model, tokens[:1])
 
 
 def test_tuning_helps_a_text_that_both_models_know_a_part_of() -> None:
     generator = np.random.default_rng(0)
     text = np.repeat(generator.integers(0, 4, size=200), 2)
     models = [Repeater(), train_ngram(text[:200], 4, 3)]
-    logs = np.stack([token_log_probabilities(model, text[200:]) for model in models])
+    logs = -np.stack([token_nats(model, text[200:]) for model in models])
     mixture = Mixture(models, tune_weights(logs))
-    mixed = token_log_probabilities(mixture, text[200:]).mean()
+    mixed = -token_nats(mixture, text[200:]).mean()
     assert mixed >= logs.mean(axis=1).max() - 1e-6
 
 

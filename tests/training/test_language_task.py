@@ -127,7 +127,7 @@ def test_best_weights_are_kept_when_later_ones_are_worse(tmp_path: Path, text_fi
     model, vocabulary, config = elman.load(folder.path)
     corpus = TextOptions(**config["data"]["options"]).read(config["data"]["sources"], vocabulary)
     text = Text("valid", corpus.valid, {}, corpus.train[:0])
-    assert loss(model, vocabulary, text, 32, "cpu", None).nats == pytest.approx(progress.best_nats, abs=0.01)
+    assert loss(model, vocabulary, text, 32).nats == pytest.approx(progress.best_nats, abs=0.01)
     assert progress.best_nats is not None
     assert progress.valid_nats is not None
     assert progress.best_nats <= progress.valid_nats

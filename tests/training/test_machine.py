@@ -37,6 +37,8 @@ def test_freed_memory_is_kept() -> None:
         torch.ones(16_000_000)
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
+    # the first blocks may come from fresh memory twice, until one of the size lies ready
+    take()
     take()
     assert take() < 1000
 

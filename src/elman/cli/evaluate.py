@@ -77,7 +77,6 @@ def evaluate(
             loaded.vocabulary,
             text,
             streams,
-            device,
             lambda share: bar.update(task, completed=share),
         )
     rows: dict[int, float] = {}
@@ -90,25 +89,26 @@ def evaluate(
         except ElmanError as error:
             # the training text is often on another machine; the model's own figures do not depend on it
             remark = f"No n-gram rows: {error}"
-    mixed = _mixture(loaded, run, mix, text, part, bool(sources)) if mix else None
+    models = [load(path, device=device, backend=backend) for path in mix or []]
+    mixed = _mixture(loaded, run, dict(zip(mix or [], models, strict=True)), text, part, bool(sources)) if mix else None
     if as_json:
         print(json.dumps(_as_json(result, text, rows, remark, mixed)))
     else:
         _print(result, text, rows, remark, mixed, mix or [], loaded)
 
 
-def _mixture(loaded: LoadedRun, run: Path, mix: list[Path], text: Text, part: str, other: bool) -> MixtureResult:
-    from elman.runs import load
+def _mixture(
+    loaded: LoadedRun, run: Path, mix: dict[Path, LoadedRun], text: Text, part: str, other: bool
+) -> MixtureResult:
     from elman.training import compare
 
-    models = [loaded.model]
-    for path in mix:
-        further = load(path)
-        if further.vocabulary.to_json() != loaded.vocabulary.to_json():
+    known = loaded.config["vocabulary"]
+    for path, further in mix.items():
+        if further.config["vocabulary"] != known:
             raise MisuseError(f"{path} has another vocabulary than {run}; train both on the same text and split.")
-        models.append(further.model)
     tuning = compare.part_of_run(loaded, run, "valid")[0] if other or part != "valid" else None
-    return compare.mixture(models, text, tuning)
+    models = [loaded.model, *(further.model for further in mix.values())]
+    return compare.mixture(models, loaded.vocabulary, text, tuning)
 
 
 def _as_json(

@@ -13,17 +13,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from elman.data.vocabulary import Vocabulary
 from elman.errors import FailureError, MisuseError
-from elman.generate.stepping import check_sizes, device_of, evaluating, opening
+from elman.generate.stepping import check_sizes, evaluating, opening
 from elman.generate.stream import Detokenizer
-
-# time steps a call at most, and numbers of the scores [T, 1, V] a call at most: 16 MB in float32
-_STEPS = 1024
-_SCORES = 1 << 22
+from elman.models.likelihood import token_nats
 
 
 @dataclass(frozen=True)
@@ -149,20 +145,9 @@ def _nats(
     # without anything before it, the first symbol is not predicted by the model: it is one of V
     first = 0 if before else 1
     nats[:first] = math.log(vocabulary.size)
-    inputs = torch.from_numpy(np.concatenate([np.array(before, dtype=np.int64), ids[:-1]]))
-    targets = torch.from_numpy(ids[first:])
-    steps = max(1, min(_STEPS, _SCORES // vocabulary.size))
-    with evaluating(model):
-        state = model.initial_state(1)
-        device = device_of(state)
-        for begin in range(0, len(targets), steps):
-            block = slice(begin, min(begin + steps, len(targets)))
-            logits, state = model(inputs[block, None].to(device), state)
-            scores = torch.log_softmax(logits[:, 0].float(), dim=-1)
-            drawn = scores.gather(1, targets[block, None].to(device))[:, 0]
-            nats[first + block.start : first + block.stop] = -drawn.double().cpu().numpy()
-            if progress:
-                progress(block.stop / len(targets))
+    if len(ids) > first:
+        with evaluating(model):
+            nats[first:] = token_nats(model, np.concatenate([np.array(before, dtype=np.int64), ids]), progress=progress)
     if np.isnan(nats).any():
         raise FailureError("The model's scores are not numbers: its weights are damaged or its training diverged.")
     nats[np.isin(ids, sorted(vocabulary.unpredicted))] = np.nan

@@ -162,7 +162,7 @@ def page(scored: Surprisal, title: str) -> str:
     """A page that needs nothing but a browser: no script, no request, every text escaped.
 
     Up to HOVER_SYMBOLS symbols, each has a hover text with its name, nats and probability. A longer text is
-    merged into runs of one colour, in half as many classes and without hover texts: about 10 bytes a
+    merged into runs of one colour, in half as many classes and without hover texts: about 14 bytes a
     character.
 
     Args:

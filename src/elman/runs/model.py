@@ -42,8 +42,8 @@ def save_model(folder: RunFolder, tensors: Mapping[str, Tensor], **facts: object
 def load(run: str | os.PathLike[str], *, device: str | torch.device = "cpu", backend: str = "auto") -> LoadedRun:
     """Open a run folder: the model with its best weights, its vocabulary and its configuration.
 
-    Nothing is unpickled and nothing evaluated: equations are parsed, tensors are checked against the shapes that the
-    configuration implies before memory is taken for them.
+    Nothing is unpickled and nothing evaluated: equations are parsed, a network's tensors are checked against the shapes
+    that the configuration implies before memory is taken for them.
 
     Args:
         run: the run folder.

@@ -11,8 +11,9 @@ import numpy as np
 
 from elman.data.vocabulary import Vocabulary
 from elman.errors import MisuseError
+from elman.models.likelihood import token_nats
 from elman.models.ngram import NgramModel, train_ngram
-from elman.models.ngram.mixture import token_log_probabilities, tune_weights
+from elman.models.ngram.mixture import tune_weights
 from elman.runs import LoadedRun
 from elman.training.corpus import TextOptions, read_again
 from elman.training.evaluate import Evaluation, evaluate
@@ -55,7 +56,7 @@ def part_of_run(run: LoadedRun, folder: object, part: str) -> tuple[Text, np.nda
     """
     if part not in PARTS:
         raise MisuseError(f"--part is {part!r}; it takes {', '.join(PARTS)}.")
-    corpus = read_again(run.config, folder)
+    corpus = read_again(run.config, folder, run.vocabulary)
     tokens = getattr(corpus, part)
     if len(tokens) < 2:
         split = run.config["data"]["options"]["split"]
@@ -85,38 +86,27 @@ def other_text(run: LoadedRun, sources: Sequence[str], **reading: Any) -> Text:
 
 
 def loss(
-    model: Any,
-    vocabulary: Vocabulary,
-    text: Text,
-    streams: int,
-    device: str,
-    progress: Callable[[float], None] | None,
+    model: Any, vocabulary: Vocabulary, text: Text, streams: int, progress: Callable[[float], None] | None = None
 ) -> Evaluation:
     """The mean loss over the text, its first token not predicted.
 
-    An n-gram model looks its tokens up; a recurrent one reads them with its state carried.
+    An n-gram model looks its tokens up, after what stands before the text; a network reads them from a zero state.
     """
     if not isinstance(model, NgramModel):
-        return evaluate(
-            model,
-            text.tokens,
-            streams=streams,
-            unpredicted=vocabulary.unpredicted,
-            device=device,
-            progress=progress,
-        )
+        return evaluate(model, text.tokens, streams=streams, unpredicted=vocabulary.unpredicted, progress=progress)
     started = time.monotonic()
-    nats = ngram_nats(model, text, vocabulary)
+    nats = predicted_nats(model, text, vocabulary)
     impossible = int(np.isinf(nats).sum())
     return Evaluation(float(nats.mean()), len(nats), time.monotonic() - started, impossible=impossible)
 
 
-def ngram_nats(model: NgramModel, text: Text, vocabulary: Vocabulary) -> np.ndarray:
-    """Nats of every predicted token of a text but its first."""
-    nats = model.surprisal(text.tokens, text.before)[1:]
-    if vocabulary.unpredicted:
-        nats = nats[~np.isin(text.tokens[1:], sorted(vocabulary.unpredicted))]
-    return nats
+def predicted_nats(model: Any, text: Text, vocabulary: Vocabulary) -> np.ndarray:
+    """Nats of every token of a text but its first and those that are never predicted."""
+    if isinstance(model, NgramModel):
+        nats = model.surprisal(text.tokens, text.before)[1:]
+    else:
+        nats = token_nats(model, text.tokens)
+    return nats[~np.isin(text.tokens[1:], sorted(vocabulary.unpredicted))]
 
 
 def ngram_rows(
@@ -134,7 +124,7 @@ def ngram_rows(
         Nats a token by order.
     """
     return {
-        order: float(ngram_nats(train_ngram(train, vocabulary.size, order), text, vocabulary).mean())
+        order: float(predicted_nats(train_ngram(train, vocabulary.size, order), text, vocabulary).mean())
         for order in orders
     }
 
@@ -158,37 +148,32 @@ class MixtureResult:
     tuned_on: str
 
 
-def mixture(models: Sequence[Any], text: Text, tuning: Text | None) -> MixtureResult:
+def mixture(models: Sequence[Any], vocabulary: Vocabulary, text: Text, tuning: Text | None) -> MixtureResult:
     """Mix models with weights tuned on another text, or on the first half where there is none.
 
     p(token) = sum_k w_k p_k(token), the weights by expectation maximisation.
 
     Args:
-        models: language models of one vocabulary.
+        models: language models in evaluation mode.
+        vocabulary: theirs.
         text: to be judged.
         tuning: the text that the weights are tuned on; None tunes on the first half of ``text`` and judges the second.
 
     Returns:
         Weights and loss.
     """
-    judged = _log_probabilities(models, text)
+
+    def log_probabilities(of: Text) -> np.ndarray:
+        return -np.stack([predicted_nats(model, of, vocabulary) for model in models])
+
+    judged = log_probabilities(text)
     if tuning is None:
         half = judged.shape[1] // 2
         tuned, judged, name = judged[:, :half], judged[:, half:], f"the first half of {text.name}"
     else:
-        tuned, name = _log_probabilities(models, tuning), tuning.name
+        tuned, name = log_probabilities(tuning), tuning.name
     weights = tune_weights(tuned)
     with np.errstate(divide="ignore"):
         mixed = np.logaddexp.reduce(judged + np.log(weights)[:, None], axis=0)
     alone = (-judged.mean(axis=1)).tolist()
     return MixtureResult(weights.tolist(), float(-mixed.mean()), alone, judged.shape[1], name)
-
-
-def _log_probabilities(models: Sequence[Any], text: Text) -> np.ndarray:
-    rows = [
-        -model.surprisal(text.tokens, text.before)[1:]
-        if isinstance(model, NgramModel)
-        else token_log_probabilities(model, text.tokens)
-        for model in models
-    ]
-    return np.stack(rows)

@@ -86,19 +86,20 @@ def describe_data(sources: Sequence[str], text: TextOptions, corpus: Corpus) -> 
     }
 
 
-def read_again(config: Mapping[str, Any], run: object) -> Corpus:
+def read_again(config: Mapping[str, Any], run: object, vocabulary: Vocabulary | None = None) -> Corpus:
     """The corpus that a run was trained on, from its record.
 
     Args:
         config: of the run.
         run: its folder, for the error.
+        vocabulary: the run's own with another treatment of unseen symbols, or None for the recorded one.
 
     Raises:
         FailureError: the text has changed since.
         MisuseError: it is not there any more.
     """
     data = config["data"]
-    corpus = TextOptions(**data["options"]).read(data["sources"], from_json(config["vocabulary"]))
+    corpus = TextOptions(**data["options"]).read(data["sources"], vocabulary or from_json(config["vocabulary"]))
     if corpus.fingerprint != data["fingerprint"]:
         raise FailureError(
             f"The text is not the one that {run} was trained on (fingerprint {corpus.fingerprint[:12]}, not "

@@ -10,13 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
-from elman.data.batches import IGNORED
 from elman.errors import MisuseError
-
-# time steps a call: long enough that the call's own cost vanishes, short enough that [T, B, V] scores stay small
-BLOCK = 256
+from elman.models.likelihood import block_nats, block_steps
 
 
 @dataclass(frozen=True)
@@ -65,8 +61,6 @@ def evaluate(
     streams: int = 1,
     burn_in: int = 1000,
     unpredicted: frozenset[int] = frozenset(),
-    device: str | torch.device = "cpu",
-    precision: str = "fp32",
     progress: Callable[[float], None] | None = None,
 ) -> Evaluation:
     """Mean loss of a model over a text, every token after the first predicted exactly once.
@@ -78,8 +72,6 @@ def evaluate(
             which is faster; each but the first then starts ``burn_in`` tokens early with a zero state.
         burn_in: tokens that warm a stream up and do not count.
         unpredicted: ids that are fed but never predicted, such as a sentence's start.
-        device: where the model lives.
-        precision: "bf16" runs under autocast.
         progress: called with the share that is done.
 
     Returns:
@@ -104,28 +96,21 @@ def evaluate(
         state = model.initial_state(streams)
         total, predicted, impossible = 0.0, 0, 0
         skip = torch.tensor(sorted(unpredicted), dtype=torch.long)
-        for begin in range(0, length, BLOCK):
-            offsets = np.arange(begin, min(begin + BLOCK, length))[:, None]
+        block = block_steps(model.vocabulary_size, streams)
+        for begin in range(0, length, block):
+            offsets = np.arange(begin, min(begin + block, length))[:, None]
             places = starts + offsets
-            counted = (places < count - 1) & ((offsets >= warm) | (starts == 0))
+            counted = torch.from_numpy((places < count - 1) & ((offsets >= warm) | (starts == 0)))
             reads = np.minimum(places, count - 2)
             inputs = torch.from_numpy(tokens[reads].astype(np.int64))
             targets = torch.from_numpy(tokens[reads + 1].astype(np.int64))
-            targets[torch.from_numpy(~counted) | torch.isin(targets, skip)] = IGNORED
-            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"):
-                scores, state = model(inputs.to(device), state)
-            losses = functional.cross_entropy(
-                scores.float().flatten(0, 1),
-                targets.flatten().to(device),
-                ignore_index=IGNORED,
-                reduction="none",
-            )
-            kept = losses[targets.flatten().to(device) != IGNORED]
+            nats, state = block_nats(model, inputs, targets, state)
+            kept = nats[counted & ~torch.isin(targets, skip)]
             impossible += int(torch.isinf(kept).sum())
-            total += float(kept.double().sum())
+            total += float(kept.sum())
             predicted += kept.numel()
             if progress:
-                progress(min(1.0, (begin + BLOCK) / length))
+                progress(min(1.0, (begin + block) / length))
     finally:
         if was_training:
             model.train()

@@ -108,7 +108,6 @@ class LanguageTask:
             streams=EVALUATION_STREAMS,
             burn_in=EVALUATION_BURN_IN,
             unpredicted=self.vocabulary.unpredicted,
-            device=self.settings.device,
         )
 
     def sample(self, seed: int, length: int) -> str:

@@ -31,13 +31,18 @@ USUAL_RATES = {
 ADAPTIVE = {"adamw", "adam", "nadam", "radam", "adamax", "rmsprop"}
 
 
+# they take only sparse gradients, or only matrices
+UNSUITED = {"sparseadam": "takes only sparse gradients", "muon": "takes only matrices, and a model has biases"}
+
+
 def available() -> dict[str, str]:
-    """Names of torch.optim's optimisers by their lower-case form."""
-    return {
-        name.lower(): name
+    """Names of torch.optim's optimisers by their lower-case form, without those that cannot train a whole model."""
+    kinds = {
+        name: value
         for name, value in vars(torch.optim).items()
         if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
     }
+    return {name.lower(): name for name in kinds if name.lower() not in UNSUITED}
 
 
 def optimiser_name(name: str) -> str:
@@ -47,6 +52,8 @@ def optimiser_name(name: str) -> str:
         MisuseError: torch has none of that name.
     """
     known = available()
+    if name.lower() in UNSUITED:
+        raise MisuseError(f"{name} {UNSUITED[name.lower()]}; torch also has {', '.join(sorted(known.values()))}.")
     if name.lower() not in known:
         raise MisuseError(f"There is no optimiser {name!r}; torch has {', '.join(sorted(known.values()))}.")
     return known[name.lower()]

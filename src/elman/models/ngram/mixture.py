@@ -79,33 +79,6 @@ class Mixture:
         return mixed, _join(states)
 
 
-def token_log_probabilities(model: Any, tokens: npt.NDArray[np.integer], unroll: int = 256) -> npt.NDArray[np.float64]:
-    """Log-probability of every token of a text but the first, the state carried through it.
-
-    Args:
-        model: any language model.
-        tokens: [N] integers, N >= 2.
-        unroll: tokens a call.
-
-    Returns:
-        [N - 1] values of log p in nats, of the tokens 1 to N-1.
-
-    Raises:
-        MisuseError: there are fewer than two tokens.
-    """
-    if len(tokens) < 2:
-        raise MisuseError(f"Prediction needs a text of at least two tokens, not {len(tokens)}.")
-    result = np.empty(len(tokens) - 1)
-    state = model.initial_state(1)
-    with torch.no_grad():
-        for low in range(0, len(result), unroll):
-            part = torch.from_numpy(np.asarray(tokens[low : low + unroll + 1]).astype(np.int64))
-            logits, state = model(part[:-1, None], state)
-            logs = torch.log_softmax(logits[:, 0].float(), -1)
-            result[low : low + len(part) - 1] = logs.gather(1, part[1:, None])[:, 0].cpu().numpy()
-    return result
-
-
 def tune_weights(
     log_probabilities: npt.NDArray[np.floating], *, tolerance: float = 1e-9, iterations: int = 10_000
 ) -> npt.NDArray[np.float64]:
