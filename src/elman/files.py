@@ -15,6 +15,9 @@ from elman.errors import FailureError
 def write_whole(path: str | os.PathLike[str], content: bytes | str | Callable[[str], object]) -> None:
     """Replace a file by new content so that a reader sees the old file or the new one, never a part.
 
+    A link is followed, an existing file keeps its mode, and what is no regular file (a pipe, a device) is written to
+    directly, since it cannot be replaced.
+
     Args:
         path: the file; its folder must exist.
         content: bytes, text (stored as UTF-8), or a function that is given a temporary name in the same folder and
@@ -23,9 +26,13 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str | Callable[[s
     Raises:
         FailureError: the file could not be written (full disk, no permission); what stood at ``path`` is untouched.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     temporary = ""
     try:
+        if path.exists() and not path.is_file():
+            _write_directly(path, content)
+            return
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         with os.fdopen(handle, "wb") as stream:
             if not callable(content):
@@ -36,7 +43,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str | Callable[[s
             content(temporary)
             sync(temporary)
         # mkstemp gives 0600; a run folder is meant to be copied and shared, so the usual mask applies
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, mode)
         os.replace(temporary, path)
         temporary = ""
         sync(path.parent)
@@ -48,6 +55,14 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str | Callable[[s
         if temporary:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
+
+
+def _write_directly(path: Path, content: bytes | str | Callable[[str], object]) -> None:
+    if callable(content):
+        content(str(path))
+    else:
+        with open(path, "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
 
 
 def disk_failure(path: str | os.PathLike[str], error: Exception) -> FailureError:

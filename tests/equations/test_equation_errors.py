@@ -186,6 +186,8 @@ def test_what_is_no_text(text: object) -> None:
         (("tanh",), "cannot name"),
         (("hidden",), "cannot name"),
         (("state",), "cannot name"),
+        (("self",), "cannot name"),
+        (("return_states",), "cannot name"),
         (("a b",), "cannot name"),
         ((1,), "cannot name"),
         (("v", "w"), "w is never read"),

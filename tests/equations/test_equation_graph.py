@@ -17,11 +17,11 @@ from elman.errors import MisuseError
 
 
 def check_well_formed(graph: Graph) -> None:
-    used = graph.uses()
+    used = {*graph.states.values(), *(argument for node in graph.nodes for argument in node.args)}
     for index, node in enumerate(graph.nodes):
         assert len(node.args) == OPS[node.op].arity
         assert all(argument < index for argument in node.args), "arguments stand before their users"
-        assert used[index] > 0, "nothing unused is kept"
+        assert index in used, "nothing unused is kept"
         phases = [graph.nodes[argument].phase for argument in node.args]
         if phases:
             assert node.phase == max(phases, key=["once", "sequence", "step"].index)

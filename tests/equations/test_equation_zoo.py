@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from interpreter import draw, run_graph
 
-from elman.equations import Recurrence, cell, described_text, recurrence_of, zoo
+from elman.equations import EquationError, Recurrence, cell, recurrence_of, zoo
 from elman.errors import MisuseError
 
 Array = np.ndarray
@@ -225,7 +227,9 @@ def test_what_a_cell_says_of_itself(name: str) -> None:
     assert 5 < len(recurrence.title) <= 45
     assert any(year in recurrence.citation for year in map(str, range(1990, 2025)))
     assert recurrence.output == "h"
-    assert Recurrence(recurrence.equations, inputs=recurrence.inputs) == recurrence
+    again = Recurrence(recurrence.equations)
+    assert again == recurrence
+    assert (again.title, again.citation) == (recurrence.title, recurrence.citation)
 
 
 def test_names_are_found_in_either_spelling_and_wrong_ones_get_a_hint() -> None:
@@ -242,10 +246,43 @@ def test_names_are_found_in_either_spelling_and_wrong_ones_get_a_hint() -> None:
 
 def test_the_head_of_a_file_names_inputs_and_output() -> None:
     text = "# Mine\n# Me 2024\n# inputs: v, w\n# output: c\nc = 0.5 * c + V @ v\nh = tanh(U @ h + c + W @ w)\n"
-    recurrence = described_text(text, "mine")
+    recurrence = Recurrence(text, name="mine")
     assert (recurrence.title, recurrence.citation, recurrence.name) == ("Mine", "Me 2024", "mine")
     assert recurrence.inputs == ("v", "w")
     assert recurrence.output == "c"
+
+
+def test_the_head_ends_at_the_first_equation_and_yields_to_arguments() -> None:
+    text = """
+        # inputs: v
+
+        # output: c
+        c = 0.5 * c + V @ v   # output: h
+        # output: h
+        h = tanh(U @ h + c)
+    """
+    assert (Recurrence(text).inputs, Recurrence(text).output) == (("v",), "c")
+    assert Recurrence(text, output="h").output == "h"
+    assert Recurrence(text.replace("# inputs: v", "# inputs: w"), inputs=("v",)).inputs == ("v",)
+    with pytest.raises(EquationError, match="output 'e' is not a state"):
+        Recurrence(text.replace("# output: c\n", "# output: e\n"))
+    with pytest.raises(EquationError, match="'2v' cannot name"):
+        Recurrence(text.replace("# inputs: v", "# inputs: 2v"))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(-300, 300), st.integers(-300, 300), st.integers(0, 9))
+def test_minlstm_has_the_papers_shares_and_no_0_by_0(forget: int, write: int, seed: int) -> None:
+    recurrence = cell("minlstm")
+    values = draw(recurrence, seed)
+    values["bf"], values["bi"] = values["bf"] + forget / 10, values["bi"] + write / 10
+    nodes = run_graph(recurrence.graph, values)
+    np.testing.assert_allclose(nodes[recurrence.graph.states["h"]], minlstm(Numbers(values))["h"], rtol=1e-9)
+    values["bf"], values["bi"] = np.full(4, -2000.0), np.full(4, -2000.0)
+    values["Wf"], values["Wi"] = values["Wf"] * 0, values["Wi"] * 0
+    new = run_graph(recurrence.graph, values)[recurrence.graph.states["h"]]
+    np.testing.assert_allclose(new, (values["h"] + values["Wh"] @ values["x"] + values["bh"]) / 2)
+    assert recurrence.linear_states == ("h",)
 
 
 def test_a_recurrence_from_what_somebody_typed(tmp_path) -> None:
@@ -254,6 +291,10 @@ def test_a_recurrence_from_what_somebody_typed(tmp_path) -> None:
     assert recurrence_of(str(path)) == recurrence_of("h = tanh(W @ x + U @ h)")
     assert recurrence_of(str(path)).name == "mine"
     assert recurrence_of("mut1") is cell("mut1")
+    equal = tmp_path / "a=b.eq"
+    equal.write_text("h = tanh(W @ x + U @ h)", encoding="utf-8")
+    assert recurrence_of(str(equal)).name == "a=b"
+    assert recurrence_of("h = tanh(W @ x + U @ h)\n# as in my.eq") == recurrence_of(str(equal))
     with pytest.raises(MisuseError, match="cannot be read"):
         recurrence_of(str(tmp_path / "other.eq"))
     path.write_bytes(b"h = \xff")

@@ -34,6 +34,34 @@ class Gated(Cell):
         return h * 2, Pair(h, {"c": c, "count": state.extra["count"] + 1})
 
 
+class Renaming(Cell):
+    """Gives back another state than it was given."""
+
+    def __init__(self, given, back) -> None:
+        super().__init__()
+        self.given, self.back = given, back
+
+    def initial_state(self, batch: int):
+        return self.given
+
+    def step(self, x, state, ctx):
+        return x, self.back
+
+
+@pytest.mark.parametrize(
+    ("given", "back"),
+    [
+        ({"h": torch.zeros(3, 4)}, {"k": torch.zeros(3, 4)}),
+        ({"h": torch.zeros(3, 4)}, torch.zeros(3, 4)),
+        (torch.zeros(3, 4), {"h": torch.zeros(3, 4)}),
+        ((torch.zeros(3, 4),), (torch.zeros(3, 4),) * 2),
+    ],
+)
+def test_a_state_that_is_built_differently_is_refused(given, back) -> None:
+    with pytest.raises(MisuseError, match="built as the one it was given"):
+        Unroll(Renaming(given, back))(torch.ones(5, 3, 3), lengths=[1, 2, 5])
+
+
 def make(**options) -> tuple[Unroll, Tensor]:
     torch.manual_seed(0)
     return Unroll(Gated(), **options), torch.randn(5, 3, 3, dtype=torch.float64)

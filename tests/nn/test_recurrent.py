@@ -8,7 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
 
 from elman.equations import EquationError, Recurrence, cell, zoo
 from elman.errors import MisuseError
@@ -160,11 +161,14 @@ def test_layouts_single_sequences_and_shapes() -> None:
     close(resumed, layer(x[1:], {n: t[:, 1:] for n, t in state.items()})[0][0])
 
 
-def test_a_cell_is_a_name_a_text_or_a_recurrence() -> None:
+def test_a_cell_is_a_name_a_text_a_file_or_a_recurrence(tmp_path) -> None:
     text = "h = tanh(W @ x + U @ h + b)"
     assert build(text).parameter("U").shape == (4, 4)
     assert build(Recurrence(text)).recurrence == build(text).recurrence
     assert build("lstm").recurrence.name == "lstm"
+    path = tmp_path / "mine.eq"
+    path.write_text(f"# Mine\n{text}\n", encoding="utf-8")
+    assert build(str(path)).recurrence == Recurrence(text)
     with pytest.raises(EquationError):
         Recurrent("h = open(x)", 4, 4)
     with pytest.raises(MisuseError):
@@ -180,6 +184,62 @@ def test_parameters_by_name() -> None:
         layer.parameter("Wi", layer=2)
     with pytest.raises(MisuseError, match="no parameter 'Wq'"):
         layer.parameter("Wq")
+
+
+def test_a_text_names_its_own_inputs_and_output() -> None:
+    text = "# inputs: v\n# output: c\nc = tanh(W @ x + V @ v + 0.5 * c)\nh = tanh(U @ c + h)"
+    layer = Recurrent(text, 4, 4, widths={"v": 3})
+    assert layer.recurrence.output == "c"
+    assert layer.parameter("V").shape == (4, 3)
+    y, state = layer(torch.ones(5, 2, 4), v=torch.ones(2, 3))
+    close(y[-1], state["c"][0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_equations_without_parameters_take_the_type_of_x(dtype: torch.dtype) -> None:
+    layer = Recurrent("h = 0.5 * h + x", 4, 4, recurrent_dropout=0.5)
+    x = torch.ones(2, 3, 4, dtype=dtype)
+    y, state = layer(x)
+    assert y.dtype == state["h"].dtype == dtype
+    close(y[1], 1.5 * x[1])
+    close(layer(x[:, 0])[0], y[:, 0])
+    assert layer.initial_state(3, x.to("meta"))["h"].device.type == "meta"
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_name_that_the_equations_do_not_have_is_refused(training: bool) -> None:
+    layer = build("gru", recurrent_dropout=0.5).train(training)
+    with pytest.raises(MisuseError, match="no constant input 'mask'; it has: none"):
+        layer(draw(3, 2, 4), mask=torch.zeros(2, 4))
+    own = Recurrent(Recurrence("h = tanh(W @ x + U @ (mask * h))", inputs=("mask",)), 4, 4, recurrent_dropout=0.5)
+    assert own(torch.ones(3, 2, 4), mask=torch.ones(2, 4))[0].shape == (3, 2, 4)
+    for x in (torch.ones(3, 2, 4), torch.ones(3, 4)):
+        with pytest.raises(MisuseError, match="constant input mask must be a tensor, not int"):
+            own(x, mask=1)
+
+
+def test_pruned_and_parametrised_weights_are_found() -> None:
+    layer, plain = Recurrent("gru", 4, 4), Recurrent("gru", 4, 4)
+    table = layer.layers["0"]
+    prune.random_unstructured(table, "Ur", 0.5)
+    parametrizations.weight_norm(table, "Wz")
+    nn.utils.parametrize.register_parametrization(table, "bz", Doubled())
+    with torch.no_grad():
+        for name in plain.recurrence.parameters(4, 4):
+            plain.parameter(name).copy_(layer.parameter(name))
+    x = torch.ones(3, 2, 4)
+    close(layer(x)[0], plain(x)[0], 1e-6)
+    assert int((layer.parameter("Ur") == 0).sum()) == 8
+    layer(x)[0].sum().backward()
+    assert table.Ur_orig.grad is not None
+    with torch.no_grad():
+        table.Ur_orig.mul_(3)
+    assert (layer(x)[0] - plain(x)[0]).abs().max() > 1e-4
+
+
+class Doubled(nn.Module):
+    def forward(self, tensor: Tensor) -> Tensor:
+        return 2 * tensor
 
 
 def test_parameters_may_be_called_as_methods_of_a_module() -> None:
@@ -205,11 +265,11 @@ def test_learnt_initial_state() -> None:
     layer = build("lstm", layers=2, learn_initial_state=True)
     x = draw(4, 3, 4)
     y, _ = layer(x)
-    given_state = {n: layer.initial.table()[n].unsqueeze(1).expand(2, 3, 4) for n in "ch"}
+    given_state = {n: layer.initial()[n].unsqueeze(1).expand(2, 3, 4) for n in "ch"}
     close(layer(x, given_state)[0], y)
     assert build("lstm", layers=2)(x)[0].shape == y.shape
     y.sum().backward()
-    assert layer.initial.table()["c"].grad.abs().sum() > 0
+    assert layer.initial()["c"].grad.abs().sum() > 0
     assert "initial.c" in layer.state_dict()
 
 
@@ -262,8 +322,9 @@ def test_misuse_is_told_in_words() -> None:
         Recurrent("mut1", 4, 4, 2, bidirectional=True)
     with pytest.raises(MisuseError, match=r"constant input v is missing: give widths"):
         Recurrent("rnn-image", 4, 4)
-    with pytest.raises(MisuseError, match="dropout is 1"):
-        Recurrent("rnn", 4, 4, dropout=1.0)
+    for rate in (1.0, "a", float("nan")):
+        with pytest.raises(MisuseError, match=r"dropout is .*; it must be a number"):
+            Recurrent("rnn", 4, 4, dropout=rate)
     with pytest.raises(MisuseError, match="num_layers is 0"):
         Recurrent("rnn", 4, 4, 0)
     with pytest.raises(MisuseError, match="no backend 'quick'"):
@@ -277,7 +338,12 @@ def test_misuse_is_told_in_words() -> None:
         (lambda: layer(x.long()), "floating type"),
         (lambda: layer(x.float()), "torch.float32"),
         (lambda: layer(x, {"h": state["h"]}), "state must have"),
-        (lambda: layer(x, {**state, "h": state["h"][:, :2]}), r"state h must be \[1, 3, 4\]; got \[1, 2, 4\]"),
+        (lambda: layer(x, {**state, "h": state["h"][:, :2]}), r"state h must be a tensor \[1, 3, 4\]; got \[1, 2, 4\]"),
+        (lambda: layer(x, {**state, "h": 0}), r"state h must be a tensor \[1, 3, 4\]; got int"),
+        (lambda: layer(x[:, 0], state["h"]), "dict by state name"),
+        (lambda: layer(x[:, 0], state), r"state h must be a tensor \[1, 4\]; got \[1, 3, 4\]|state c"),
+        (lambda: layer(x.numpy()), r"x must be a tensor \[T, B, 4\]"),
+        (lambda: layer(x[:, 0, :3]), r"x must be 4 wide; got \[5, 3\]"),
         (lambda: layer(x, (state["h"], state["c"])), "dict by state name"),
         (lambda: layer(x, lengths=[1, 2]), r"\[3\]; got \[2\]"),
         (lambda: layer(x, lengths=[1, 2, 6]), "between 1 and the 5"),

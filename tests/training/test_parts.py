@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from elman.errors import FailureError, MisuseError
+from elman.runs import RunFolder
 from elman.training.averaging import WeightAverage
 from elman.training.guard import Guard
 from elman.training.journal import Journal, read_metrics
@@ -182,8 +183,20 @@ def test_journal_cuts_what_a_checkpoint_does_not_know(tmp_path: Path) -> None:
     again.close()
     assert [line["train_nats"] for line in read_metrics(path)] == [2.0, 1.5]
     path.write_text("")
-    with pytest.raises(FailureError, match="shorter"):
-        Journal(path, length)
+    assert Journal(path, length).cut == length
+
+
+def test_a_link_in_a_foreign_folder_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    (tmp_path / "metrics.jsonl").symlink_to(victim)
+    with pytest.raises(FailureError, match="metrics"):
+        Journal(tmp_path / "metrics.jsonl")
+    run = RunFolder.create(tmp_path / "run")
+    (run.path / ".lock").symlink_to(victim)
+    with pytest.raises(FailureError, match="lock"), run.locked():
+        pass
+    assert victim.read_text() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -194,7 +207,9 @@ def test_journal_cuts_what_a_checkpoint_does_not_know(tmp_path: Path) -> None:
         ({"schedule": "linear"}, "--schedule is linear"),
         ({"minutes": 0}, "--minutes is 0"),
         ({"averaging": 1.0}, "--averaging is 1.0"),
-        ({"accumulate": 9, "batch": 8}, "--accumulate is 9"),
+        ({"minutes": math.inf}, "--minutes is inf"),
+        ({"seed": -1}, "--seed is -1"),
+        ({"seed": 2**32}, "--seed is 4294967296"),
         ({"clip": -2}, "--clip is -2"),
     ],
 )

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -313,3 +314,81 @@ def test_changed_text_is_not_resumed(workplace: Path) -> None:
     )
     assert done.returncode == 1
     assert "not the one" in done.stderr
+
+
+OTHER = [
+    "--cell", "gru-reset-after", "--optimizer", "RMSprop", "--schedule", "plateau", "--averaging", 0.9,
+    "--patience", 50, "--recurrent-dropout", 0.2, "--accumulate", 2, "--tokens", "words", "--lr", 0.02, "--weight-decay", 0.01,
+]  # fmt: skip
+
+
+def test_killed_with_everything_switched_on(workplace: Path, text: Path) -> None:
+    """Words, plateau, averages, accumulation and recurrent dropout carry state of their own."""
+    whole, run = workplace / "whole", workplace / "pieces"
+    run_to_end(workplace, "train", "lm", text, "--out", whole, *SMALL, *OTHER)
+    process = start(workplace, "train", "lm", text, "--out", run, *SMALL, *OTHER)
+    wait_for(lambda: newest(run) >= 40, process)
+    process.kill()
+    process.communicate()
+    run_to_end(workplace, "resume", run, "--quiet")
+    assert_same_run(run, whole)
+
+
+def test_killed_during_the_first_checkpoint(workplace: Path, text: Path, undisturbed: Path) -> None:
+    """What such a kill leaves: a configuration, an empty journal, and half a checkpoint under its temporary name."""
+    run = workplace / "early"
+    process = start(workplace, "train", "lm", text, "--out", run, *SMALL)
+    wait_for(lambda: newest(run) >= 0, process)
+    process.kill()
+    process.communicate()
+    for folder in (run / "resume").glob("step-*"):
+        folder.rename(run / "resume" / f".part-{folder.name}")
+    (run / "metrics.jsonl").write_bytes(b"")
+    (run / "model.safetensors").unlink(missing_ok=True)
+    run_to_end(workplace, "resume", run, "--quiet")
+    assert_same_run(run, undisturbed)
+
+
+def test_a_copy_without_checkpoints_is_not_trained_over(workplace: Path, undisturbed: Path) -> None:
+    copy = workplace / "copy"
+    shutil.copytree(undisturbed, copy, ignore=shutil.ignore_patterns("resume"))
+    done = subprocess.run(
+        elman_command("resume", copy, "--steps", 500),
+        env=elman_environment(workplace),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "not resumed" in done.stderr
+    for name in ("model.safetensors", "metrics.jsonl", "config.json"):
+        assert (copy / name).read_bytes() == (undisturbed / name).read_bytes()
+
+
+def test_an_extension_survives_a_kill(workplace: Path, undisturbed: Path) -> None:
+    run = workplace / "killed-extension"
+    shutil.copytree(undisturbed, run)
+    process = start(workplace, "resume", run, "--steps", 100_000, "--quiet")
+    wait_for(lambda: (run / "resume" / f"step-{STEPS:09d}.1").exists(), process)
+    process.kill()
+    process.communicate()
+    process = start(workplace, "resume", run)
+    try:
+        assert process.stdout is not None
+        said = ""
+        while "Resuming" not in said:
+            line = process.stdout.readline()
+            assert line, "ended without resuming"
+            said += line
+        assert "of 100,000" in said
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_moved_text_is_named(workplace: Path, text: Path, undisturbed: Path) -> None:
+    run, moved = workplace / "moved-run", workplace / "moved.txt"
+    shutil.copytree(undisturbed, run)
+    shutil.copy(text, moved)
+    run_to_end(workplace, "resume", run, "--steps", STEPS + 10, "--text", moved, "--quiet")
+    assert newest(run) == STEPS + 10

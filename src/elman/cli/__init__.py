@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import sys
 from typing import Annotated
 
@@ -43,8 +45,13 @@ for _verb in (train, resume, sample, evaluate, score, cells):
     _verb.register(app)
 
 
+OUT_OF_MEMORY = re.compile(r"not enough memory|out of memory|can't allocate memory", re.IGNORECASE)
+
+
 def main() -> None:
     """Run the command line; a user's mistake ends in a sentence and exit code 2, a failure in a sentence and 1."""
+    # a plain SIGTERM would end the process without putting a terminal right again
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     try:
         app()
     except EquationError as error:
@@ -53,6 +60,14 @@ def main() -> None:
     except ElmanError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except (MemoryError, RuntimeError) as error:
+        # torch reports a lack of memory as a RuntimeError of its own words
+        if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
+            raise
+        print(
+            "error: There is not enough memory for this. Take a smaller --hidden, --batch or --unroll.", file=sys.stderr
+        )
+        sys.exit(1)
     except BrokenPipeError:
         # whoever read the output has seen enough; python would complain again while closing stdout
         sys.stderr.close()

@@ -14,7 +14,8 @@ from elman.errors import ElmanError, MisuseError
 
 if TYPE_CHECKING:
     from elman.runs import LoadedRun
-    from elman.training.compare import MixtureResult, Text
+    from elman.training.compare import MixtureResult
+    from elman.training.compare import Text as Judged
     from elman.training.evaluate import Evaluation
 
 EXAMPLE = """Examples:
@@ -37,7 +38,9 @@ def evaluate(
     sources: Annotated[
         list[str] | None, typer.Argument(help="Texts; default a part of the run's own.", show_default=False)
     ] = None,
-    part: Annotated[str, typer.Option(help="Of the run's own text: valid, test or train.")] = "valid",
+    part: Annotated[
+        str | None, typer.Option(help="Of the run's own text: valid (default), test or train.", show_default=False)
+    ] = None,
     ngrams: Annotated[bool, typer.Option(help="Put Kneser-Ney models of the training part beside it.")] = True,
     mix: Annotated[
         list[Path] | None,
@@ -61,6 +64,10 @@ def evaluate(
     from elman.runs import load
     from elman.training import compare, machine
 
+    if sources and part:
+        raise MisuseError(f"--part {part} is of the run's own text; leave it out, or the files.")
+    if not sources and (encoding or errors):
+        raise MisuseError("--encoding and --errors are for files; the run's own text is read as it was in training.")
     device, _ = machine.prepare(device, threads)
     loaded = load(run, device=device, backend=backend)
     if unknown is not None:
@@ -69,7 +76,7 @@ def evaluate(
     if sources:
         text = compare.other_text(loaded, sources, encoding=encoding, errors=errors)
     else:
-        text, train = compare.part_of_run(loaded, run, part)
+        text, train = compare.part_of_run(loaded, run, part or "valid")
     with Progress(console=Console(stderr=True), transient=True, disable=as_json) as bar:
         task = bar.add_task("reading", total=1.0)
         result = compare.loss(
@@ -84,13 +91,18 @@ def evaluate(
     if ngrams:
         try:
             if train is None:
+                compare.require_local(loaded)
                 _, train = compare.part_of_run(loaded, run, "train")
             rows = compare.ngram_rows(train, loaded.vocabulary, text)
         except ElmanError as error:
             # the training text is often on another machine; the model's own figures do not depend on it
             remark = f"No n-gram rows: {error}"
     models = [load(path, device=device, backend=backend) for path in mix or []]
-    mixed = _mixture(loaded, run, dict(zip(mix or [], models, strict=True)), text, part, bool(sources)) if mix else None
+    mixed = (
+        _mixture(loaded, run, dict(zip(mix or [], models, strict=True)), text, part or "valid", bool(sources))
+        if mix
+        else None
+    )
     if as_json:
         print(json.dumps(_as_json(result, text, rows, remark, mixed)))
     else:
@@ -98,7 +110,7 @@ def evaluate(
 
 
 def _mixture(
-    loaded: LoadedRun, run: Path, mix: dict[Path, LoadedRun], text: Text, part: str, other: bool
+    loaded: LoadedRun, run: Path, mix: dict[Path, LoadedRun], text: Judged, part: str, other: bool
 ) -> MixtureResult:
     from elman.training import compare
 
@@ -112,34 +124,34 @@ def _mixture(
 
 
 def _as_json(
-    result: Evaluation, text: Text, rows: dict[int, float], remark: str, mixed: MixtureResult | None
+    result: Evaluation, text: Judged, rows: dict[int, float], remark: str, mixed: MixtureResult | None
 ) -> dict[str, Any]:
-    def finite(value: float) -> float | None:
-        return value if math.isfinite(value) else None
+    from elman.training.journal import finite
 
     values: dict[str, Any] = {
         "text": text.name,
-        "nats": finite(result.nats),
-        "bits": finite(result.bits),
-        "perplexity": finite(result.perplexity),
+        "nats": result.nats,
+        "bits": result.bits,
+        "perplexity": result.perplexity,
         "tokens": result.tokens,
         "unknown": sum(text.unknown.values()),
         "impossible": result.impossible,
         "seconds": round(result.seconds, 3),
         "streams": result.streams,
         "burn_in": result.burn_in,
-        "ngrams": {str(order): finite(nats) for order, nats in rows.items()},
+        "ngrams": finite({str(order): nats for order, nats in rows.items()}),
     }
     if remark:
         values["remark"] = remark
     if mixed:
-        values["mixture"] = asdict(mixed) | {"alone": [finite(nats) for nats in mixed.alone]}
-    return values
+        alone = [None if math.isinf(nats) else nats for nats in mixed.alone]
+        values["mixture"] = finite(asdict(mixed)) | {"alone": alone}
+    return finite(values)
 
 
 def _print(
     result: Evaluation,
-    text: Text,
+    text: Judged,
     rows: dict[int, float],
     remark: str,
     mixed: MixtureResult | None,
@@ -148,18 +160,20 @@ def _print(
 ) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from elman.training.corpus import unit_of
 
     unit = unit_of(loaded.vocabulary)
-    table = Table(title=f"{text.name}: {result.tokens:,} {unit}s, {result.carried}", title_justify="left")
+    title = Text(f"{text.name}: {result.tokens:,} {unit}s, {result.carried}")
+    table = Table(title=title, title_justify="left")
     table.add_column("model")
     for column in (f"nats/{unit}", f"bits/{unit}", "perplexity"):
         table.add_column(column, justify="right")
 
     def row(name: str, nats: float) -> None:
         perplexity = math.exp(nats) if nats < 700 else math.inf
-        table.add_row(name, f"{nats:.4f}", f"{nats / math.log(2):.4f}", f"{perplexity:.3f}")
+        table.add_row(Text(name), f"{nats:.4f}", f"{nats / math.log(2):.4f}", f"{perplexity:.3f}")
 
     config = loaded.config["model"]
     if loaded.config["system"] == "ngram":

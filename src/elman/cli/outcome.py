@@ -10,6 +10,7 @@ import typer
 
 from elman.runs import RunFolder
 from elman.training.display import clock
+from elman.training.journal import finite
 from elman.training.progress import Outcome
 
 
@@ -28,11 +29,11 @@ def tell(outcome: Outcome, folder: RunFolder, *, quiet: bool, as_json: bool) -> 
             "step": progress.step,
             "tokens": progress.tokens,
             "seconds": round(progress.seconds, 3),
-            "train_nats": progress.train_nats if math.isfinite(progress.train_nats) else None,
+            "train_nats": progress.train_nats,
             "best_nats": best,
             "best_step": progress.best_step,
         }
-        print(json.dumps(values))
+        print(json.dumps(finite(values)))
     elif not quiet:
         figure = (
             f"; best validation {best:.4f} nats ({best / math.log(2):.4f} bits) at step {progress.best_step:,}"

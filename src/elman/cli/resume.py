@@ -24,8 +24,11 @@ def resume(
     epochs: Annotated[
         float | None, typer.Option(help="New limit, counted from the very start.", show_default=False)
     ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="Where the text lies now, if it was moved; repeatable.", show_default=False)
+    ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads; default those of the run.", show_default=False)
+        int | None, typer.Option(min=1, help="CPU threads; default those of the run.", show_default=False)
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu or cuda; default that of the run.", show_default=False)
@@ -44,6 +47,7 @@ def resume(
         epochs=epochs,
         threads=threads,
         device=device,
+        sources=text,
         quiet=quiet,
         as_json=as_json,
     )

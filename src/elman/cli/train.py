@@ -14,6 +14,7 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True,
         rich_markup_mode="rich",
         help="Train a model: lm, ngram. See elman train lm --help.",
+        epilog="Example: elman train lm input.txt --minutes 3",
     )
     train_lm.register(train)
     train_ngram.register(train)

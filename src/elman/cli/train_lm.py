@@ -236,7 +236,7 @@ def train_lm(
 
 
 def parse_options(options: list[str]) -> dict[str, Any]:
-    """``name=value`` pairs; values are numbers, true or false, or several numbers with commas.
+    """``name=value`` pairs; values are numbers, true or false, words, or several of them with commas.
 
     Raises:
         MisuseError: a pair that is none.
@@ -244,21 +244,18 @@ def parse_options(options: list[str]) -> dict[str, Any]:
     parsed: dict[str, Any] = {}
     for option in options:
         name, sign, value = option.partition("=")
-        try:
-            if not (sign and name):
-                raise ValueError
-            parsed[name] = _value(value) if "," not in value else tuple(_value(part) for part in value.split(","))
-        except ValueError:
-            raise MisuseError(
-                f"--optimizer-option {option!r} is no NAME=VALUE with a number, true or false, such as betas=0.9,0.99."
-            ) from None
+        if not (sign and name and value):
+            raise MisuseError(f"--optimizer-option {option!r} is no NAME=VALUE, such as betas=0.9,0.99.")
+        parsed[name] = _value(value) if "," not in value else tuple(_value(part) for part in value.split(","))
     return parsed
 
 
-def _value(text: str) -> float | int | bool:
+def _value(text: str) -> float | int | bool | str:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +47,7 @@ def train_ngram(
 ) -> None:
     """Count a text: modified Kneser-Ney (smoothed) or maximum likelihood (unsmoothed) of a given order."""
     from elman.training.display import PlainDisplay, QuietDisplay
+    from elman.training.journal import finite
     from elman.training.ngram import parse_min_counts, train_ngram_run
 
     usual = texts.default_run(sources)
@@ -66,9 +66,7 @@ def train_ngram(
         max_ngrams=max_ngrams,
     )
     if as_json:
-        # JSON has no word for infinity, which maximum likelihood gives to what it never saw
-        finite = {key: value if math.isfinite(value) else None for key, value in figures.items()}
-        print(json.dumps({"run": str(folder.path), **finite}))
+        print(json.dumps({"run": str(folder.path), **finite(figures)}))
     elif not quiet:
         valid = f", validation {figures['valid_nats']:.4f}" if "valid_nats" in figures else ""
         cost = f"{figures['seconds']:.1f} s, {figures['bytes'] / 1e6:.1f} MB"

@@ -10,7 +10,7 @@ import torch
 from elman.compile.forward import Group, Run, fuse_products_into_sums
 from elman.compile.operations import Function, copy, pointwise, sigmoid_backward, tanh_backward
 from elman.compile.program import ABSENT, Buffer, Instruction, Registers, Task, instruction, schedule
-from elman.equations import Derivative, Node
+from elman.equations import Derivative, Node, sole_readers
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +123,12 @@ class _Lowering:
     def _calls(self) -> dict[int, _Call | _Sum]:
         """How every node is computed, with activation derivatives and sums of products recognised."""
         nodes = self.nodes
-        uses, user = self._uses()
+        derivative = self.derivative
+        user = sole_readers(nodes, [*derivative.states.values(), *derivative.boundary.values(), *self.members.values()])
         taken_in = {  # sums that are a term of the one sum that reads them
             index
             for index, node in enumerate(nodes)
-            if node.op == "add" and uses[index] == 1 and index in user and nodes[user[index]].op == "add"
+            if node.op == "add" and index in user and nodes[user[index]].op == "add"
         }
         calls: dict[int, _Call | _Sum] = {}
         for index, node in enumerate(nodes):
@@ -149,19 +150,6 @@ class _Lowering:
         for index, (other, product) in fuse_products_into_sums(nodes, plain, user).items():
             calls[index] = _Call(torch.addcmul, (other, *nodes[product].args))
         return calls
-
-    def _uses(self) -> tuple[list[int], dict[int, int]]:
-        """How often each node is read, and the reader of those that one node reads once."""
-        uses = [0] * len(self.nodes)
-        for node in self.nodes:
-            for argument in node.args:
-                uses[argument] += 1
-        user = {argument: i for i, node in enumerate(self.nodes) for argument in node.args if uses[argument] == 1}
-        roots = [*self.derivative.states.values(), *self.derivative.boundary.values(), *self.members.values()]
-        for root in roots:
-            uses[root] += 1
-            user.pop(root, None)
-        return uses, user
 
     def _activation(self, node: Node) -> _Call | None:
         """g * (s * (1 - s)) and g * (1 - t * t) are one call each."""

@@ -40,14 +40,14 @@ class Backend:
         name: as users give it.
         title: as users read it.
         refusal: (recurrence, x, every_state) to why it cannot run this, or None if it can.
-        slower: x to why "auto" does better to pass it over, or None.
+        slower: (recurrence, x, whether rows have lengths of their own) to why "auto" had better pass it over, or None.
         run: as :func:`elman.compile.reference.run`.
     """
 
     name: str
     title: str
     refusal: Callable[[Recurrence, Tensor, bool], str | None]
-    slower: Callable[[Tensor], str | None]
+    slower: Callable[[Recurrence, Tensor, bool], str | None]
     run: Callable[..., Outcome]
 
 
@@ -57,10 +57,8 @@ def _torch_refusal(recurrence: Recurrence, x: Tensor, every_state: bool) -> str 
         return (
             "torch has a fused kernel only for the tanh and relu RNN, the LSTM and the GRU with reset after the product"
         )
-    if fused.states[0] != recurrence.output:
-        return f"torch's kernel gives the sequence of {fused.states[0]} only"
     if every_state and len(fused.states) > 1:
-        return f"torch's kernel does not give the sequence of {fused.states[1]}, which was asked for"
+        return f"torch's kernel does not give the sequence of {fused.states[1]}, which return_states asks for"
     if x.device.type not in ("cpu", "cuda"):
         return f"torch's kernels are not used on the device {x.device.type}"
     if x.device.type == "cpu" and x.dtype not in (torch.float32, torch.float64) and not _is_autocast(x):
@@ -68,10 +66,14 @@ def _torch_refusal(recurrence: Recurrence, x: Tensor, every_state: bool) -> str 
     return None
 
 
-def _torch_slower(x: Tensor) -> str | None:
+def _torch_slower(recurrence: Recurrence, x: Tensor, ragged: bool) -> str | None:
+    if x.device.type != "cpu":
+        return None
     packed_each_time = not torch.is_grad_enabled() and not torch_fused.weights_are_frozen()
-    if len(x) == 1 and x.device.type == "cpu" and packed_each_time:
+    if len(x) == 1 and packed_each_time:
         return "for a single step torch's kernel spends more time on packing weights than on computing"
+    if ragged and len(recurrence.states) > 1 and torch.is_grad_enabled():
+        return "for the gradients of rows with lengths of their own torch's kernel is no faster on a CPU"
     return None
 
 
@@ -109,7 +111,7 @@ def check_backend(name: str) -> None:
 
 
 def choose(
-    recurrence: Recurrence, x: Tensor, *, backend: str = "auto", every_state: bool = False
+    recurrence: Recurrence, x: Tensor, *, backend: str = "auto", every_state: bool = False, ragged: bool = False
 ) -> tuple[Backend, str]:
     """What will run a recurrence, and the sentence that says so.
 
@@ -118,6 +120,7 @@ def choose(
         x: the input; its device and type count.
         backend: "auto" or a forced one.
         every_state: whether the sequences of all states are wanted.
+        ragged: whether rows have lengths of their own.
 
     Raises:
         MisuseError: the forced backend cannot run this; the text says why and what would.
@@ -131,7 +134,7 @@ def choose(
             continue
         reason = candidate.refusal(recurrence, x, every_state)
         if reason is None and backend == "auto":
-            reason = candidate.slower(x)
+            reason = candidate.slower(recurrence, x, ragged)
         if reason is None:
             why = "forced" if backend != "auto" else "; ".join(reasons)
             return candidate, f"{candidate.title}: {why}"
@@ -150,6 +153,7 @@ def run(
     *,
     backend: str = "auto",
     every_state: bool = False,
+    lengths: Tensor | None = None,
 ) -> Result:
     """Run a recurrence over a whole sequence, differentiably.
 
@@ -161,6 +165,8 @@ def run(
         constants: the constant inputs by name, each [B, width].
         backend: "auto", or the one that has to run it.
         every_state: give the sequence of every state, not only of the output.
+        lengths: the rows' own lengths [B], whole numbers from 1 to T on the device of x; default T. The last values
+            are then those at each row's own end, and what the sequences hold beyond it means nothing.
 
     Returns:
         Sequences, last values and what ran.
@@ -170,6 +176,6 @@ def run(
     """
     constants = constants or {}
     check_operands(recurrence, parameters, x, state, constants)
-    chosen, sentence = choose(recurrence, x, backend=backend, every_state=every_state)
-    outputs, final = chosen.run(recurrence, parameters, x, state, constants, every_state=every_state)
+    chosen, sentence = choose(recurrence, x, backend=backend, every_state=every_state, ragged=lengths is not None)
+    outputs, final = chosen.run(recurrence, parameters, x, state, constants, every_state=every_state, lengths=lengths)
     return Result(outputs, final, sentence)

@@ -63,21 +63,9 @@ class Forward:
     runs: tuple[Run, ...]
 
 
-def only_users(graph: Graph) -> dict[int, int]:
-    """For every node that exactly one node reads once, and that is no state's new value: that node."""
-    uses = graph.uses()
-    values = set(graph.states.values())
-    return {
-        argument: index
-        for index, node in enumerate(graph.nodes)
-        for argument in node.args
-        if uses[argument] == 1 and argument not in values
-    }
-
-
 def group_products(graph: Graph, stages: Sequence[Stage]) -> tuple[Group, ...]:
     """Put the products of every stage side by side where they share the argument and the kind of addend."""
-    nodes, user = graph.nodes, only_users(graph)
+    nodes, user = graph.nodes, graph.sole_readers()
     groups: list[Group] = []
     for stage in stages:
         collected: dict[tuple[int, str], list[tuple[str, int, int]]] = {}  # (matrix, addend, result)
@@ -167,7 +155,7 @@ def lower_forward(
         register: where the numbers come from: ("f", node) a value, ("new", state) the memory of a state's new value,
             ("addend", group), ("down", group) the group's matrices transposed.
     """
-    nodes, user = graph.nodes, only_users(graph)
+    nodes, user = graph.nodes, graph.sole_readers()
     runs = _find_runs(nodes, groups, user)
     kept_states = {nodes[index].name for index in needed if nodes[index].op == "state"}
     covered = {result for group in groups for result in group.results} | {node for run in runs for node in run.nodes}

@@ -70,12 +70,7 @@ def hoist(graph: Graph, together: Sequence[tuple[int, ...]]) -> Hoisted:
         graph: one time step.
         together: tuples of node ids whose values are wanted side by side in one tensor.
     """
-    nodes, uses = graph.nodes, graph.uses()
-    users: dict[int, int] = {}
-    for index, node in enumerate(nodes):
-        for argument in node.args:
-            users[argument] = index
-    state_values = set(graph.states.values())
+    nodes, reader = graph.nodes, graph.sole_readers()
 
     absorbed: set[int] = set()
     parts: dict[int, tuple[int, tuple[int, ...]]] = {}  # result node: its product, its biases
@@ -83,8 +78,8 @@ def hoist(graph: Graph, together: Sequence[tuple[int, ...]]) -> Hoisted:
         if node.op != "product" or node.phase != "sequence":
             continue
         result, biases = index, []
-        while uses[result] == 1 and result not in state_values:
-            user = nodes[users[result]]
+        while result in reader:
+            user = nodes[reader[result]]
             if user.op != "add" or user.phase != "sequence":
                 break
             other = user.args[1] if user.args[0] == result else user.args[0]
@@ -92,7 +87,7 @@ def hoist(graph: Graph, together: Sequence[tuple[int, ...]]) -> Hoisted:
                 break
             absorbed.add(result)
             biases.append(other)
-            result = users[result]
+            result = reader[result]
         parts[result] = (index, tuple(biases))
 
     by_argument: dict[int, list[int]] = {}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from elman.compile.hoist import compute, linear
-from elman.compile.operations import evaluate
+from elman.compile.operations import evaluate, number
 from elman.compile.plan import Plan, plan
 from elman.compile.steps import loop
 from elman.compile.unroll import Operands, Sizes
@@ -23,6 +23,7 @@ def run(
     constants: Mapping[str, Tensor],
     *,
     every_state: bool = False,
+    lengths: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Run a whole sequence; arguments and results as of :func:`elman.compile.engine.run`, which checks them."""
     made = plan(recurrence)
@@ -38,7 +39,7 @@ def run(
         elif node.op == "vector":
             values[index] = parameters[node.name]
         elif node.op == "const":
-            values[index] = torch.tensor(node.value, dtype=like.dtype)
+            values[index] = number(node.value, like)
     if sizes.steps == 1 and not torch.is_grad_enabled():
         return _single_step(recurrence, made, matrices, values, state, every_state)
     pieces = compute(made.hoisted, nodes, values, matrices, linear)
@@ -46,7 +47,7 @@ def run(
     outside = {name: values[made.graph.states[name]] for name in recurrence.states if name not in made.inside}
     shape = (sizes.steps, sizes.batch, sizes.hidden)
     known = {name: value.expand(shape) for name, value in outside.items()}
-    wanted = recurrence.states if every_state else (recurrence.output,)
+    wanted = recurrence.states if every_state or lengths is not None else (recurrence.output,)
     computed: dict[str, Tensor] = {}
     final = {name: value[-1] for name, value in known.items()}
     if made.inside:
@@ -66,10 +67,17 @@ def run(
         )
         computed, last = loop(made, operands, sizes, [name for name in wanted if name in made.inside])
         final |= last
-    return (
-        {name: computed[name] if name in computed else known[name] for name in wanted},
-        {name: final[name] for name in recurrence.states},
-    )
+    sequences = {name: computed[name] if name in computed else known[name] for name in wanted}
+    if lengths is not None:
+        final = {name: at_ends(sequences[name], lengths) for name in wanted}
+        wanted = wanted if every_state else (recurrence.output,)
+    return {name: sequences[name] for name in wanted}, {name: final[name] for name in recurrence.states}
+
+
+def at_ends(sequence: Tensor, lengths: Tensor) -> Tensor:
+    """The values [B, hidden] of a sequence [T, B, hidden] at every row's own last step."""
+    index = (lengths - 1).reshape(1, -1, 1).expand(1, *sequence.shape[1:])
+    return sequence.gather(0, index).squeeze(0)
 
 
 def _single_step(

@@ -12,6 +12,7 @@ from elman.compile import unroll
 from elman.compile.hoist import linear
 from elman.compile.operations import evaluate, number
 from elman.compile.plan import Plan
+from elman.compile.twice import gradients_of
 from elman.compile.unroll import Operands, Sizes, Unrolled
 
 
@@ -91,16 +92,7 @@ def _differentiable_backward(
     own = [tensor.view_as(tensor) for tensor in tensors]
     sequences, finals = plain_loop(plan, Operands.unpack(plan, own), sizes)
     outputs = [*(sequences[name] for name in wanted), *(finals[name] for name in plan.inside)]
-    pairs = [(out, g) for out, g in zip(outputs, gradients, strict=True) if g is not None and out.requires_grad]
-    asked = [tensor for tensor, need in zip(own, needed, strict=True) if need]
-    if not pairs or not asked:
-        return [None] * len(tensors)
-    found = iter(
-        torch.autograd.grad(
-            [out for out, _ in pairs], asked, [g for _, g in pairs], create_graph=True, allow_unused=True
-        )
-    )
-    return [next(found) if need else None for need in needed]
+    return gradients_of(outputs, gradients, own, needed, create_graph=True)
 
 
 def plain_loop(plan: Plan, operands: Operands, sizes: Sizes) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

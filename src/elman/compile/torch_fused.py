@@ -14,9 +14,11 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import _VF, Tensor
+from torch import _VF, Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from elman.compile import reference
+from elman.compile.twice import twice_differentiable
 from elman.equations import Graph, Recurrence
 
 Names = tuple[str, ...]
@@ -204,6 +206,7 @@ def run(
     constants: Mapping[str, Tensor],
     *,
     every_state: bool = False,
+    lengths: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Run a whole sequence on torch's kernel; arguments and results as of :func:`elman.compile.engine.run`."""
     fused = recognise(recurrence)
@@ -221,10 +224,10 @@ def run(
         )
 
     def kernel(*given: Tensor) -> tuple[Tensor, ...]:
-        return _call(fused, *unpack(given))
+        return _call(fused, *unpack(given), lengths)
 
     def plain(*given: Tensor) -> tuple[Tensor, ...]:
-        outputs, final = reference.run(recurrence, *unpack(given), {})
+        outputs, final = reference.run(recurrence, *unpack(given), {}, lengths=lengths)
         return (outputs[recurrence.output], *(final[name] for name in fused.states))
 
     results = twice_differentiable(kernel, plain, tensors)
@@ -232,15 +235,31 @@ def run(
     return {recurrence.output: results[0]}, {name: final[name] for name in recurrence.states}
 
 
-def _call(fused: Fused, parameters: Mapping[str, Tensor], x: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+def _call(
+    fused: Fused, parameters: Mapping[str, Tensor], x: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None
+) -> tuple[Tensor, ...]:
     """The kernel's outputs [T, B, hidden] and its last states, each [B, hidden]."""
     like = state[fused.states[0]]
     weights = _side_by_side(fused, parameters, like)
     biased = len(weights) == 4
     initial = tuple(state[name].unsqueeze(0).contiguous() for name in fused.states)
     function: Any = getattr(_VF, fused.kernel)
-    first = initial if fused.kernel == "lstm" else initial[0]
-    y, *final = function(x, first, weights, biased, 1, 0.0, torch.is_grad_enabled(), False, False)
+    options = (weights, biased, 1, 0.0, torch.is_grad_enabled(), False)
+    if fused.kernel != "lstm":
+        y, last = function(x, initial[0], *options, False)
+        final = [last if lengths is None else reference.at_ends(y, lengths).unsqueeze(0)]
+    elif lengths is None:
+        y, *final = function(x, initial, *options, False)
+    else:
+        # c leaves the kernel at its end only, so the kernel has to know the rows' ends: it takes them packed, from the
+        # longest to the shortest
+        order = lengths.argsort(descending=True)
+        back = order.argsort()
+        packed = pack_padded_sequence(x.index_select(1, order), lengths[order].cpu())
+        initial = tuple(value.index_select(1, order) for value in initial)
+        data, *final = function(packed.data, packed.batch_sizes, initial, *options)
+        y, _ = pad_packed_sequence(PackedSequence(data, packed.batch_sizes), total_length=len(x))
+        y, *final = (value.index_select(1, back) for value in (y, *final))
     return tuple(tensor.to(like.dtype) for tensor in (y, *(value.squeeze(0) for value in final)))
 
 
@@ -259,7 +278,8 @@ def _side_by_side(fused: Fused, parameters: Mapping[str, Tensor], like: Tensor) 
         for pick in ("biases", "recurrent_biases"):
             sums = [sum((parameters[name] for name in getattr(gate, pick)), zero) for gate in fused.gates]
             weights.append(torch.cat(sums))
-    if kept is not None:
+    # tensors that are made anew for every call, as by pruning, would only pile up
+    if kept is not None and all(isinstance(tensor, nn.Parameter) for tensor in parameters.values()):
         # the parameters are held too, so that their identities cannot pass to others
         kept[key] = (tuple(parameters.values()), weights)
     return weights
@@ -289,66 +309,3 @@ def frozen_weights() -> Iterator[None]:
 def weights_are_frozen() -> bool:
     """Whether the present block is one of :func:`frozen_weights`."""
     return _FROZEN.get() is not None
-
-
-def twice_differentiable(
-    kernel: Callable[..., tuple[Tensor, ...]], plain: Callable[..., tuple[Tensor, ...]], tensors: Sequence[Tensor]
-) -> tuple[Tensor, ...]:
-    """A kernel whose gradient has no gradient, made differentiable any number of times.
-
-    Args:
-        kernel: takes the tensors, returns tensors; differentiable once.
-        plain: computes the same, differentiable any number of times; called only for second derivatives.
-        tensors: the operands.
-
-    Returns:
-        What the kernel returns.
-    """
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return _Twice.apply(kernel, plain, *tensors)
-    return kernel(*tensors)
-
-
-class _Twice(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, kernel: Any, plain: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.set_materialize_grads(False)
-        ctx.kernel, ctx.plain = kernel, plain
-        device = tensors[0].device.type
-        ctx.autocast = (device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
-        ctx.save_for_backward(*tensors)
-        ctx.inner = _record(kernel, tensors, ctx.needs_input_grad[2:])
-        return tuple(output.detach() for output in ctx.inner[1])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        tensors, needed = ctx.saved_tensors, ctx.needs_input_grad[2:]
-        again = torch.is_grad_enabled()
-        device, dtype, enabled = ctx.autocast
-        with torch.autocast(device, dtype=dtype, enabled=enabled):
-            if again:
-                inputs: Sequence[Tensor] = [tensor.view_as(tensor) for tensor in tensors]
-                outputs = ctx.plain(*inputs)
-            else:
-                # the kernel's own record serves once; a second pass over a retained graph makes another
-                inputs, outputs = ctx.inner or _record(ctx.kernel, tensors, needed)
-        ctx.inner = None
-        asked = [tensor for tensor, need in zip(inputs, needed, strict=True) if need]
-        pairs = [(out, g) for out, g in zip(outputs, gradients, strict=True) if g is not None and out.requires_grad]
-        if not pairs:
-            return (None,) * len(ctx.needs_input_grad)
-        found = iter(
-            torch.autograd.grad(
-                [out for out, _ in pairs], asked, [g for _, g in pairs], create_graph=again, allow_unused=True
-            )
-        )
-        return (None, None, *(next(found) if need else None for need in needed))
-
-
-def _record(
-    kernel: Callable[..., tuple[Tensor, ...]], tensors: Sequence[Tensor], needed: Sequence[bool]
-) -> tuple[list[Tensor], tuple[Tensor, ...]]:
-    """Call a kernel on copies that autograd follows; the copies and the outputs."""
-    own = [tensor.detach().requires_grad_(need) for tensor, need in zip(tensors, needed, strict=True)]
-    with torch.enable_grad():
-        return own, kernel(*own)

@@ -16,6 +16,25 @@ IGNORED = -100  # the target that torch's cross-entropy leaves out
 _HELD = 64 << 20  # bytes of a mapped token file that are read before its memory is let go
 
 
+def geometry(tokens: int, batch: int, unroll: int, world: int = 1) -> tuple[int, int, int]:
+    """What a text of so many tokens can carry of the streams and steps that were asked for.
+
+    Every stream should fill one window at least: a short text gets fewer streams, still a multiple of the processes.
+
+    Returns:
+        Streams, steps of a window, and tokens that each stream predicts in a pass.
+    """
+    predicted = tokens - 1
+    batch = min(batch, max(predicted // unroll // world, 1) * world)
+    length = predicted // batch
+    return batch, min(unroll, length), length
+
+
+def windows(length: int, unroll: int) -> int:
+    """Windows of a pass over streams of that length, the last one as short as what remains."""
+    return -(-length // unroll)
+
+
 class Window(NamedTuple):
     """One step of truncated BPTT.
 
@@ -73,10 +92,7 @@ class Streams:
                 + ("." if world == 1 else " for each process.")
             )
         self.notices: list[str] = []
-        # Every stream should fill one window at least; fewer streams, still a multiple of the processes.
-        self.batch = min(batch, max(predicted // unroll // world, 1) * world)
-        self.length = predicted // self.batch
-        self.unroll = min(unroll, self.length)
+        self.batch, self.unroll, self.length = geometry(len(tokens), batch, unroll, world)
         if (self.batch, self.unroll) != (batch, unroll):
             self.notices.append(
                 f"{len(tokens):,} tokens are too few for {batch} streams of {unroll} steps; "
@@ -94,7 +110,7 @@ class Streams:
     @property
     def steps(self) -> int:
         """Windows in a pass."""
-        return -(-self.length // self.unroll)
+        return windows(self.length, self.unroll)
 
     @property
     def predicted(self) -> int:

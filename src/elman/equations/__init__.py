@@ -3,8 +3,8 @@
 from elman.equations.cost import Cost, Work
 from elman.equations.derivative import Derivative, differentiate
 from elman.equations.errors import EquationError
-from elman.equations.graph import OPS, Graph, Node, Op
-from elman.equations.library import cell, described_text, recurrence_of, zoo
+from elman.equations.graph import OPS, Graph, Node, Op, sole_readers
+from elman.equations.library import cell, recurrence_of, zoo
 from elman.equations.recurrence import Recurrence
 from elman.equations.stages import Stage, stages_of
 
@@ -20,9 +20,9 @@ __all__ = [
     "Stage",
     "Work",
     "cell",
-    "described_text",
     "differentiate",
     "recurrence_of",
+    "sole_readers",
     "stages_of",
     "zoo",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 
@@ -91,15 +92,22 @@ class Graph:
     states: Mapping[str, int]
     output: str
 
-    def uses(self) -> list[int]:
-        """How often each node is read, by nodes and as the new value of a state."""
-        counts = [0] * len(self.nodes)
-        for node in self.nodes:
-            for argument in node.args:
-                counts[argument] += 1
-        for new in self.states.values():
-            counts[new] += 1
-        return counts
+    def sole_readers(self) -> dict[int, int]:
+        """As :func:`sole_readers`; a state's new value is wanted too."""
+        return sole_readers(self.nodes, self.states.values())
+
+
+def sole_readers(nodes: Sequence[Node], roots: Iterable[int]) -> dict[int, int]:
+    """For every node that is read once and only by another node: that node.
+
+    Args:
+        nodes: of a graph.
+        roots: nodes whose values are wanted apart from that.
+    """
+    reads = Counter(argument for node in nodes for argument in node.args)
+    reads.update(roots)
+    reader = {argument: index for index, node in enumerate(nodes) for argument in node.args}
+    return {argument: index for argument, index in reader.items() if reads[argument] == 1}
 
 
 _FOLD: dict[str, Callable[..., float]] = {

@@ -9,7 +9,7 @@ from elman.equations.parse import FUNCTIONS, Program
 from elman.equations.scan import Place, is_plain_name
 
 #: Names that a constant input may not have, because layers and sizes are called with them.
-RESERVED = ("x", "input", "hidden", "state", "lengths")
+RESERVED = ("x", "input", "hidden", "self", "state", "lengths", "return_states")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def _states(
         program.source.refuse(
             "no name is a state, so nothing is remembered",
             last.place,
-            "at least one name that is read before the line that assigns it, as h in h = tanh(W @ x + U @ h)",
+            "at least one name that is read before it has been assigned, as h in h = tanh(W @ x + U @ h)",
         )
     if output is None or output == last.target:
         past = past | {last.target}

@@ -10,6 +10,7 @@ from elman.equations.build import build
 from elman.equations.cost import Cost, cost_of
 from elman.equations.derivative import Derivative, differentiate
 from elman.equations.graph import Graph
+from elman.equations.head import head_of
 from elman.equations.linear import linear_states
 from elman.equations.mask import masked
 from elman.equations.names import RESERVED, names_of
@@ -26,14 +27,16 @@ class Recurrence:
     Two recurrences are equal when their equations (comments and spaces aside), outputs and inputs are.
 
     Args:
-        text: the equations, a line each.
-        output: the state that leaves the cell; None for the last one assigned.
-        inputs: names of constant inputs, given once a sequence.
+        text: the equations, a line each. Comments before the first one may say a title, a citation, and
+            `# inputs: v, w` and `# output: c`, which hold where the arguments of these names are not given.
+        output: the state that leaves the cell; None for what the text says, else the last one assigned.
+        inputs: names of constant inputs, given once a sequence; empty for what the text says.
         name: a name to print.
 
     Attributes:
         equations: the text as it was given.
-        name, title, citation: what a file of the zoo says about itself, else "".
+        name: the name that was given, else "".
+        title, citation: the first two comments at the head, else "".
         inputs: the constant inputs, each with its own width.
         states: the states, in the order of first assignment.
         output: the state that leaves the cell.
@@ -64,7 +67,8 @@ class Recurrence:
 
     def __init__(self, text: str, output: str | None = None, inputs: Sequence[str] = (), name: str = ""):
         program = parse(text)
-        names = names_of(program, inputs, output)
+        head = head_of(text)
+        names = names_of(program, inputs or head.inputs, head.output if output is None else output)
         built = build(program, names)
         live = {node.name for node in built.graph.nodes if node.op in ("vector", "product")}
         self._set(
@@ -73,8 +77,8 @@ class Recurrence:
             output=names.output,
             equations=text,
             name=name,
-            title="",
-            citation="",
+            title=head.title,
+            citation=head.citation,
             states=names.states,
             matrices=tuple(matrix for matrix in names.matrices if matrix in live),
             vectors=tuple(vector for vector in names.vectors if vector in live),
@@ -104,6 +108,11 @@ class Recurrence:
     def linear_states(self) -> tuple[str, ...]:
         """The states whose update is `a * s + b` with a and b free of every state."""
         return linear_states(self.graph)
+
+    @property
+    def taken(self) -> frozenset[str]:
+        """The names that a further input cannot have."""
+        return frozenset({*self.states, *self.inputs, *self.matrices, *self.vectors, *RESERVED, *FUNCTIONS})
 
     @cached_property
     def derivative(self) -> Derivative:
@@ -170,11 +179,6 @@ class Recurrence:
         Raises:
             MisuseError: the name is taken or cannot name an input.
         """
-        taken = {*self.states, *self.inputs, *self.matrices, *self.vectors, *RESERVED, *FUNCTIONS}
-        if name in taken or not is_plain_name(name):
+        if name in self.taken or not is_plain_name(name):
             raise MisuseError(f"The mask cannot be called {name!r}: the name is taken or not plain. Give another name.")
         return self._with(inputs=(*self.inputs, name), square=self.square | {name}, graph=masked(self.graph, name))
-
-    def described(self, name: str, title: str, citation: str) -> Recurrence:
-        """The same recurrence with what a file of the zoo says about it."""
-        return self._with(name=name, title=title, citation=citation)

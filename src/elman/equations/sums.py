@@ -19,11 +19,9 @@ def reorder(graph: Graph) -> Graph:
     Returns:
         A graph of the same values, up to rounding.
     """
-    uses = graph.uses()
     builder = Builder()
     moved: dict[int, int] = {}
-    roots = set(graph.states.values())
-    reader = {argument: node.op for node in graph.nodes for argument in node.args}
+    reader = graph.sole_readers()
     terms: dict[int, list[tuple[bool, int]]] = {}  # (negative, new id), of the sums that one other sum takes in
 
     def terms_of(argument: int, negative: bool) -> list[tuple[bool, int]]:
@@ -46,7 +44,7 @@ def reorder(graph: Graph) -> Graph:
         collected = terms_of(node.args[0], node.op == "neg")
         if len(node.args) == 2:
             collected.extend(terms_of(node.args[1], node.op == "sub"))
-        if uses[index] == 1 and index not in roots and reader[index] in _SUMS:
+        if index in reader and graph.nodes[reader[index]].op in _SUMS:
             terms[index] = collected
         else:
             moved[index] = _add_up(builder, collected)

@@ -140,10 +140,10 @@ def map_state(function: Callable[..., Tensor], *states: State) -> State:
         MisuseError: the states are built differently, or of something else than tensors.
     """
     first = states[0]
+    if any(not _alike(first, other) for other in states[1:]):
+        raise MisuseError("A cell's step must return a state that is built as the one it was given.")
     if isinstance(first, Tensor):
         return function(*states)
-    if any(type(other) is not type(first) or len(other) != len(first) for other in states[1:]):
-        raise MisuseError("A cell's step must return a state that is built as the one it was given.")
     if isinstance(first, Mapping):
         return {key: map_state(function, *(each[key] for each in states)) for key in first}
     if isinstance(first, tuple | list):
@@ -152,3 +152,14 @@ def map_state(function: Callable[..., Tensor], *states: State) -> State:
             return type(first)(*parts)
         return type(first)(parts)
     raise MisuseError(f"A state is made of tensors, tuples, lists and dicts; got {type(first).__name__}.")
+
+
+def _alike(first: State, other: State) -> bool:
+    """Whether two states are built alike, their parts aside."""
+    if isinstance(first, Tensor):
+        return isinstance(other, Tensor)
+    if type(other) is not type(first):
+        return False
+    if isinstance(first, Mapping):
+        return other.keys() == first.keys()
+    return not isinstance(first, tuple | list) or len(other) == len(first)

@@ -59,11 +59,12 @@ class _DropIn(nn.RNNBase):
         """Our engine on torch's weights; x [T, B, input], states [layers * directions, B, hidden]."""
         recurrence = self._recurrence()
         directions = 2 if self.bidirectional else 1
+        lengths = None if ragged is None else ragged.lengths
 
-        def part(layer: int, direction: int, x: Tensor, every_state: bool) -> Result:
+        def part(layer: int, direction: int, x: Tensor) -> Result:
             own = {name: tensor[layer * directions + direction] for name, tensor in state.items()}
             parameters = self._parameters_of(self._weights(layer, direction))
-            return run(recurrence, parameters, x, own, backend=self._backend, every_state=every_state)
+            return run(recurrence, parameters, x, own, backend=self._backend, lengths=lengths)
 
         dropout = self.dropout if self.training else 0.0
         return run_stack(part, x, "h", self.num_layers, directions, ragged=ragged, dropout=dropout)
@@ -127,6 +128,8 @@ class _DropIn(nn.RNNBase):
 class RNN(_DropIn, nn.RNN):
     """:class:`torch.nn.RNN` (tanh or relu) with one argument more.
 
+    torch.jit.script does not take it; torch.compile does.
+
     Args:
         *args: torch's.
         backend: "auto", "torch" (torch's own kernel), "reference" (eager torch; differentiable any number of times),
@@ -155,6 +158,8 @@ class RNN(_DropIn, nn.RNN):
 
 class GRU(_DropIn, nn.GRU):
     """:class:`torch.nn.GRU` with one argument more.
+
+    torch.jit.script does not take it; torch.compile does.
 
     Args:
         *args: torch's.
@@ -185,6 +190,8 @@ class GRU(_DropIn, nn.GRU):
 
 class LSTM(_DropIn, nn.LSTM):
     """:class:`torch.nn.LSTM` with one argument more.
+
+    torch.jit.script does not take it; torch.compile does.
 
     Args:
         *args: torch's.

@@ -51,10 +51,6 @@ class Ragged:
         """x [T, B, ...] with every row reversed within its own length; applied twice it gives x inside the lengths."""
         return x.gather(0, _wide(self._back, x))
 
-    def last(self, x: Tensor) -> Tensor:
-        """The value [B, ...] at every row's own last step."""
-        return x.gather(0, _wide((self.lengths - 1).unsqueeze(0), x)).squeeze(0)
-
     def cut(self, y: Tensor) -> Tensor:
         """y [T, B, ...] with zeros beyond every row's end."""
         return y.masked_fill(~_wide(self.inside, y), 0.0)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from elman.compile import Result, check_backend, run
-from elman.equations import Recurrence
-from elman.equations import cell as zoo_cell
+from elman.equations import Recurrence, recurrence_of
 from elman.errors import MisuseError
 from elman.nn.cell import Cell
 from elman.nn.initialise import Start
@@ -22,23 +22,31 @@ State = dict[str, Tensor]
 
 
 class ParameterTable(nn.Module):
-    """Parameters by names that equations chose, which may be names of nn.Module's own methods."""
+    """Parameters by names that equations chose, which may be names of nn.Module's own methods.
+
+    A call gives the table, so that torch.nn.utils.prune and its like, which renew a tensor before a call, are obeyed.
+    """
 
     def __init__(self, tensors: Mapping[str, Tensor]):
         super().__init__()
+        self._names = tuple(tensors)
         for name, tensor in tensors.items():
             self._parameters[name] = nn.Parameter(tensor)
 
-    def table(self) -> dict[str, Tensor]:
-        """All parameters by name."""
-        return {name: tensor for name, tensor in self._parameters.items() if tensor is not None}
+    def forward(self) -> dict[str, Tensor]:
+        """All parameters by name, or what pruning and parametrisations make of them."""
+        table: dict[str, Tensor] = {}
+        for name in self._names:
+            own = self._parameters.get(name)
+            table[name] = getattr(self, name) if own is None else own
+        return table
 
 
 class Recurrent(nn.Module):
     """Layers of a recurrence that is given as its equations.
 
     Args:
-        cell: a name of the zoo, a :class:`elman.Recurrence`, or equations as text.
+        cell: a name of the zoo, a :class:`elman.Recurrence`, equations as text, or the path of an .eq file.
         input_size: width of x.
         hidden_size: width of every state.
         num_layers: number of layers.
@@ -58,7 +66,8 @@ class Recurrent(nn.Module):
         dtype: of the parameters.
 
     Raises:
-        MisuseError: sizes that do not fit, such as elementwise use of an x that is not as wide as the hidden state.
+        MisuseError: there is no such cell or file; sizes that do not fit, such as elementwise use of an x that is not
+            as wide as the hidden state.
         EquationError: a text that is no recurrence.
     """
 
@@ -85,8 +94,8 @@ class Recurrent(nn.Module):
         check_backend(backend)
         _check_counts(num_layers=num_layers, input_size=input_size, hidden_size=hidden_size)
         for name, rate in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
-            if not 0.0 <= rate < 1.0:
-                raise MisuseError(f"{name} is {rate}; it must be at least 0 and less than 1.")
+            if not isinstance(rate, Real) or not 0.0 <= rate < 1.0:
+                raise MisuseError(f"{name} is {rate!r}; it must be a number of at least 0 and less than 1.")
         self.recurrence = as_recurrence(cell)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bidirectional, self.batch_first, self.backend = bidirectional, batch_first, backend
@@ -128,8 +137,7 @@ class Recurrent(nn.Module):
     def _with_mask(self) -> tuple[Recurrence, str]:
         """The recurrence with a mask on what states send into products, and the mask's name."""
         name = "mask"
-        taken = {*self.recurrence.states, *self.recurrence.inputs, *self.recurrence.matrices, *self.recurrence.vectors}
-        while name in taken:
+        while name in self.recurrence.taken:
             name += "_"
         return self.recurrence.with_recurrent_mask(name), name
 
@@ -170,15 +178,22 @@ class Recurrent(nn.Module):
 
     def _table(self, layer: int, reverse: bool) -> dict[str, Tensor]:
         table = self.layers[_key(layer, reverse)]
-        assert isinstance(table, ParameterTable)
-        return table.table()
+        return table()
 
-    def initial_state(self, batch: int) -> State:
-        """The state before the first step, [layers * directions, batch, hidden] by state name."""
+    def initial_state(self, batch: int, x: Tensor | None = None) -> State:
+        """The state before the first step.
+
+        Args:
+            batch: number of rows B.
+            x: has the state's type and device where the equations have no parameter; default torch's defaults.
+
+        Returns:
+            By state name [layers * directions, B, hidden].
+        """
         shape = (self.num_layers * self.directions, batch, self.hidden_size)
         if self.initial is not None:
-            return {name: tensor.unsqueeze(1).expand(shape) for name, tensor in self.initial.table().items()}
-        like = next(self.parameters(), torch.empty(0))
+            return {name: tensor.unsqueeze(1).expand(shape) for name, tensor in self.initial().items()}
+        like = next(self.parameters(), torch.empty(0) if x is None else x)
         return {name: like.new_zeros(shape) for name in self.recurrence.states}
 
     def forward(
@@ -209,25 +224,30 @@ class Recurrent(nn.Module):
         Raises:
             MisuseError: shapes, types or names that do not fit; the backend that was forced cannot run this.
         """
-        single = isinstance(x, Tensor) and x.dim() == 2
+        _check_input(x, self.batch_first, self.input_size)
+        self._check_constants(inputs)
+        single = x.dim() == 2
         if single:
             time_major = x.unsqueeze(1)
-            state = None if state is None else {name: tensor.unsqueeze(-2) for name, tensor in state.items()}
             inputs = {name: tensor.unsqueeze(0) for name, tensor in inputs.items()}
         else:
-            _check_input(x, self.batch_first, self.input_size)
             time_major = x.transpose(0, 1) if self.batch_first else x
-        if time_major.shape[-1] != self.input_size:
-            raise MisuseError(f"x must be {self.input_size} wide; got {list(x.shape)}.")
         steps, batch = time_major.shape[:2]
-        initial = self._check_state(state, batch)
+        initial = self.initial_state(batch, x) if state is None else self._check_state(state, batch, single)
         ragged = None if lengths is None else Ragged(lengths, steps, batch, time_major.device)
 
-        def part(layer: int, direction: int, x: Tensor, every_state: bool) -> Result:
-            own = {name: tensor[layer * self.directions + direction] for name, tensor in initial.items()}
+        def part(layer: int, direction: int, x: Tensor) -> Result:
             recurrence, constants = self._masked_inputs(inputs, x)
-            table = self._table(layer, bool(direction))
-            return run(recurrence, table, x, own, constants, backend=self.backend, every_state=every_state)
+            return run(
+                recurrence,
+                self._table(layer, bool(direction)),
+                x,
+                {name: tensor[layer * self.directions + direction] for name, tensor in initial.items()},
+                constants,
+                backend=self.backend,
+                every_state=return_states,
+                lengths=None if ragged is None else ragged.lengths,
+            )
 
         stacked = run_stack(
             part,
@@ -257,22 +277,31 @@ class Recurrent(nn.Module):
         ones = torch.ones(x.shape[1], self.hidden_size, device=x.device, dtype=like.dtype)
         return recurrence, inputs | {name: functional.dropout(ones, self.recurrent_dropout)}
 
-    def _check_state(self, state: Mapping[str, Tensor] | None, batch: int) -> State:
-        if state is None:
-            return self.initial_state(batch)
+    def _check_constants(self, inputs: Mapping[str, Tensor]) -> None:
+        for name, tensor in inputs.items():
+            if name not in self.recurrence.inputs:
+                known = ", ".join(self.recurrence.inputs) or "none"
+                raise MisuseError(f"This recurrence has no constant input {name!r}; it has: {known}.")
+            if not isinstance(tensor, Tensor):
+                raise MisuseError(f"The constant input {name} must be a tensor, not {type(tensor).__name__}.")
+
+    def _check_state(self, state: Mapping[str, Tensor], batch: int, single: bool) -> State:
+        """The state with a batch dimension; a single sequence's has none."""
         if not isinstance(state, Mapping):
             raise MisuseError(
                 f"state must be a dict by state name ({', '.join(self.recurrence.states)}), not {type(state).__name__}."
             )
-        expected = [self.num_layers * self.directions, batch, self.hidden_size]
+        layers = self.num_layers * self.directions
+        expected = [layers, self.hidden_size] if single else [layers, batch, self.hidden_size]
         if set(state) != set(self.recurrence.states):
             raise MisuseError(
                 f"state must have {', '.join(self.recurrence.states)}; got {', '.join(map(str, state)) or 'nothing'}."
             )
         for name, tensor in state.items():
-            if list(tensor.shape) != expected:
-                raise MisuseError(f"The state {name} must be {expected}; got {list(tensor.shape)}.")
-        return dict(state)
+            if not isinstance(tensor, Tensor) or list(tensor.shape) != expected:
+                got = list(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+                raise MisuseError(f"The state {name} must be a tensor {expected}; got {got}.")
+        return {name: tensor.unsqueeze(1) if single else tensor for name, tensor in state.items()}
 
     def extra_repr(self) -> str:
         """The arguments that differ from the defaults."""
@@ -288,10 +317,10 @@ class Recurrent(nn.Module):
 
 
 def as_recurrence(cell: str | Recurrence) -> Recurrence:
-    """A recurrence from a name of the zoo, equations (a text with ``=``) or a recurrence.
+    """A recurrence from a recurrence or what :func:`elman.equations.recurrence_of` takes.
 
     Raises:
-        MisuseError: it is none of these.
+        MisuseError: it is none of these, or there is no such cell or file.
         EquationError: the text is no recurrence.
     """
     if isinstance(cell, Recurrence):
@@ -299,8 +328,8 @@ def as_recurrence(cell: str | Recurrence) -> Recurrence:
     if isinstance(cell, Cell):
         raise MisuseError("A Cell in Python brings its own sizes: wrap it as elman.nn.Unroll(cell).")
     if not isinstance(cell, str):
-        raise MisuseError(f"cell must be a name, equations or a Recurrence, not {type(cell).__name__}.")
-    return Recurrence(cell) if "=" in cell else zoo_cell(cell)
+        raise MisuseError(f"cell must be a name, equations, a file or a Recurrence, not {type(cell).__name__}.")
+    return recurrence_of(cell)
 
 
 def _key(layer: int, reverse: bool) -> str:
@@ -317,5 +346,7 @@ def _check_input(x: Tensor, batch_first: bool, width: int) -> None:
     layout = f"[B, T, {width}]" if batch_first else f"[T, B, {width}]"
     if not isinstance(x, Tensor):
         raise MisuseError(f"x must be a tensor {layout}, not {type(x).__name__}.")
-    if x.dim() != 3:
+    if x.dim() not in (2, 3):
         raise MisuseError(f"x must be {layout}, or [T, {width}] for one sequence; got {list(x.shape)}.")
+    if x.shape[-1] != width:
+        raise MisuseError(f"x must be {width} wide; got {list(x.shape)}.")

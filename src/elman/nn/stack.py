@@ -12,7 +12,7 @@ from torch.nn import functional
 from elman.compile import Result
 from elman.nn.ragged import Ragged
 
-Part = Callable[[int, int, Tensor, bool], Result]
+Part = Callable[[int, int, Tensor], Result]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ def run_stack(
     """Run all layers and directions.
 
     Args:
-        part: (layer, direction, x in that direction's order, whether all states' sequences are wanted) to its result.
+        part: (layer, direction, x in that direction's order) to its result, which has the lengths in account.
         x: [T, B, input].
         output: the state that leaves the cell.
         layers: number of layers.
         directions: 1, or 2 for forward and reverse.
         ragged: the rows' own lengths.
         dropout: rate between layers; 0 outside training.
-        every_state: give all states' sequences.
+        every_state: give all states' sequences, which part has to give too.
     """
 
     def turned(tensor: Tensor) -> Tensor:
@@ -68,17 +68,10 @@ def run_stack(
         outputs = []
         for direction in range(directions):
             given = turned(x) if direction else (x if ragged is None else ragged.along(x))
-            result = part(layer, direction, given, every_state or ragged is not None)
+            result = part(layer, direction, given)
             backend = result.backend
-            if ragged is None:
-                finals.append(result.final)
-            else:
-                finals.append({name: ragged.last(values) for name, values in result.outputs.items()})
-            in_time = {
-                name: turned(values) if direction else values
-                for name, values in result.outputs.items()
-                if every_state or name == output
-            }
+            finals.append(result.final)
+            in_time = {name: turned(values) if direction else values for name, values in result.outputs.items()}
             sequences.append(in_time)
             outputs.append(in_time[output])
         x = outputs[0] if directions == 1 else torch.cat(outputs, -1)

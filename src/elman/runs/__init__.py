@@ -7,7 +7,7 @@ samples/            texts drawn while it learnt
 resume/             complete checkpoints: weights, optimiser, random states, data position, carried hidden state
 """
 
-from elman.runs.checkpoint import Checkpoint, latest_checkpoint, write_checkpoint
+from elman.runs.checkpoint import Checkpoint, has_checkpoint, latest_checkpoint, write_checkpoint
 from elman.runs.config import read_config, write_config
 from elman.runs.folder import RunFolder
 from elman.runs.model import LoadedRun, load, save_model
@@ -16,6 +16,7 @@ __all__ = [
     "Checkpoint",
     "LoadedRun",
     "RunFolder",
+    "has_checkpoint",
     "latest_checkpoint",
     "load",
     "read_config",

@@ -24,6 +24,7 @@ from elman.runs.folder import RunFolder
 from elman.runs.tensors import read_tensors, write_tensors
 
 KEPT = 2
+TENSORS, FACTS = "tensors.safetensors", "facts.json"
 
 
 @dataclass(frozen=True)
@@ -44,28 +45,25 @@ class Checkpoint:
 def write_checkpoint(folder: RunFolder, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Add a checkpoint and drop all but the newest two.
 
+    A second one of the same step stands beside the first until it is complete, so there is no instant without either.
+
     Raises:
         FailureError: the disk refused; the earlier checkpoints are untouched.
     """
-    final = folder.resume / f"step-{step:09d}"
+    places = [_place(path) for path in _complete(folder.resume)]
+    again = max((number + 1 for taken, number in places if taken == step), default=0)
+    final = folder.resume / (f"step-{step:09d}" + (f".{again}" if again else ""))
     part = folder.resume / f".part-{os.getpid()}"
     try:
         folder.resume.mkdir(exist_ok=True)
         _discard_parts(folder.resume)
         part.mkdir()
-        write_tensors(part / "tensors.safetensors", tensors)
+        write_tensors(part / TENSORS, tensors)
         text = json.dumps(facts, sort_keys=True)
-        write_whole(
-            part / "facts.json",
-            json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "facts": text}),
-        )
+        write_whole(part / FACTS, json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "facts": text}))
         sync(part)
-        if final.exists():
-            # the same step with a new rate after a return: a rename cannot replace a folder that is not empty
-            os.rename(final, folder.resume / f".part-old-{os.getpid()}")
         os.rename(part, final)
         sync(folder.resume)
-        _discard_parts(folder.resume)
         for old in _complete(folder.resume)[:-KEPT]:
             shutil.rmtree(old)
     except OSError as error:
@@ -74,8 +72,33 @@ def write_checkpoint(folder: RunFolder, step: int, tensors: Mapping[str, Tensor]
         shutil.rmtree(part, ignore_errors=True)
 
 
+def has_checkpoint(folder: RunFolder) -> bool:
+    """Whether there is a complete checkpoint, damaged or not."""
+    return bool(_complete(folder.resume))
+
+
+def newest_tensors(folder: RunFolder) -> Path | None:
+    """The tensor file of the newest checkpoint, whole or not; None where there is none."""
+    found = _complete(folder.resume)
+    return found[-1] / TENSORS if found else None
+
+
+def newest_step(folder: RunFolder) -> int:
+    """The step of the newest checkpoint; -1 where there is none."""
+    found = _complete(folder.resume)
+    return _place(found[-1])[0] if found else -1
+
+
+def drop_newest(folder: RunFolder) -> bool:
+    """Remove the newest checkpoint if there is an older one to fall back on; returns whether there was."""
+    found = _complete(folder.resume)
+    if len(found) > 1:
+        shutil.rmtree(found[-1])
+    return len(found) > 1
+
+
 def latest_checkpoint(folder: RunFolder) -> tuple[Checkpoint, list[str]]:
-    """The newest checkpoint that is whole.
+    """The newest checkpoint that is whole; damaged ones are put aside as ``damaged-...``.
 
     Returns:
         The checkpoint, and a sentence for every newer one that is damaged and was passed over.
@@ -86,9 +109,14 @@ def latest_checkpoint(folder: RunFolder) -> tuple[Checkpoint, list[str]]:
     damaged: list[str] = []
     for path in reversed(_complete(folder.resume)):
         try:
-            return read_checkpoint(path), damaged
+            found = read_checkpoint(path)
         except FailureError as error:
             damaged.append(str(error))
+            continue
+        # put aside only now: where nothing is whole, nothing is touched
+        for broken in _complete(folder.resume)[-len(damaged) :] if damaged else []:
+            os.rename(broken, broken.with_name(f"damaged-{broken.name}-{os.getpid()}"))
+        return found, damaged
     if damaged:
         raise FailureError(f"No checkpoint of {folder.path} can be read. {damaged[0]}")
     raise FailureError(f"{folder.path} has no checkpoint to resume from; start it anew under another name with --out.")
@@ -101,22 +129,28 @@ def read_checkpoint(path: Path) -> Checkpoint:
         FailureError: it is damaged.
     """
     try:
-        stored = json.loads((path / "facts.json").read_bytes())
+        stored = json.loads((path / FACTS).read_bytes())
         text = stored["facts"]
         if hashlib.sha256(text.encode()).hexdigest() != stored["sha256"]:
             raise FailureError(f"The checkpoint {path} is damaged: the checksum of facts.json does not match.")
         facts = json.loads(text)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FailureError(f"The checkpoint {path} is damaged: facts.json cannot be read ({error}).") from error
-    tensors, _ = read_tensors(path / "tensors.safetensors")
-    return Checkpoint(int(path.name.removeprefix("step-")), tensors, facts)
+    tensors, _ = read_tensors(path / TENSORS)
+    return Checkpoint(_place(path)[0], tensors, facts)
 
 
 def _complete(resume: Path) -> list[Path]:
     if not resume.is_dir():
         return []
-    found = (entry for entry in resume.iterdir() if re.fullmatch(r"step-\d{9,}", entry.name))
-    return sorted(found, key=lambda entry: int(entry.name.removeprefix("step-")))
+    found = (entry for entry in resume.iterdir() if re.fullmatch(r"step-\d{9,}(\.\d+)?", entry.name))
+    return sorted(found, key=_place)
+
+
+def _place(path: Path) -> tuple[int, int]:
+    """Step, and which one of that step."""
+    step, _, again = path.name.removeprefix("step-").partition(".")
+    return int(step), int(again or 0)
 
 
 def _discard_parts(resume: Path) -> None:

@@ -38,7 +38,9 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     try:
         config = json.loads(path.read_bytes().decode("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except OSError as error:
+        raise FailureError(f"{path} cannot be read: {error.strerror}.") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise FailureError(f"{path} cannot be read as JSON ({error}): it is damaged or cut short.") from error
     if not isinstance(config, dict):
         raise FailureError(f"{path} is damaged: a JSON object was expected, not {type(config).__name__}.")

@@ -51,9 +51,10 @@ class RunFolder:
             MisuseError: there is no such folder, or it holds no ``config.json``.
         """
         folder = cls(Path(path))
-        if not folder.path.is_dir():
+        # os.path answers no where pathlib raises: names that are too long, folders that may not be read
+        if not os.path.isdir(folder.path):
             raise MisuseError(f"There is no run folder {folder.path}.")
-        if not folder.config.is_file():
+        if not os.path.isfile(folder.config):
             raise MisuseError(f"{folder.path} is not a run folder: it has no config.json.")
         return folder
 
@@ -65,15 +66,21 @@ class RunFolder:
             MisuseError: the folder already holds something.
         """
         folder = cls(Path(path))
-        if folder.config.exists():
+        if os.path.exists(folder.config):
             raise MisuseError(
                 f"{folder.path} already holds a run. Go on with `elman resume {folder.path}`, "
                 "or name another with --out."
             )
-        if folder.path.exists() and not folder.path.is_dir():
+        if os.path.lexists(folder.path) and not os.path.isdir(folder.path):
             raise MisuseError(f"{folder.path} is a file, not a folder. Name another with --out.")
         # a lock file alone is what a run leaves that stopped before its plan was made
-        if folder.path.exists() and any(entry.name != LOCK_NAME for entry in folder.path.iterdir()):
+        try:
+            others = [entry for entry in os.listdir(folder.path) if entry != LOCK_NAME]
+        except FileNotFoundError:
+            others = []
+        except OSError as error:
+            raise MisuseError(f"{folder.path} cannot be used: {error.strerror}. Name another with --out.") from error
+        if others:
             raise MisuseError(f"{folder.path} is not empty and not a run. Name another folder with --out.")
         return folder
 
@@ -101,20 +108,23 @@ class RunFolder:
         """
         path = self.path / LOCK_NAME
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            # a link in a folder from somebody else must not lead to a file of the user's
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             raise disk_failure(path, error) from error
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, str(os.getpid()).encode(), 0)
+            except BlockingIOError as error:
                 holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
                 raise FailureError(
                     f"Another training (process {holder}) is writing to {self.path}. "
                     "Wait for it or stop it, or name another folder with --out."
                 ) from error
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, str(os.getpid()).encode(), 0)
+            except OSError as error:
+                raise disk_failure(path, error) from error
             yield
         finally:
             os.close(handle)

@@ -15,6 +15,7 @@ from elman.equations import EquationError
 from elman.errors import ElmanError, FailureError, MisuseError
 from elman.models.language import LanguageModel
 from elman.models.ngram import NgramModel
+from elman.runs.checkpoint import newest_tensors
 from elman.runs.config import read_config
 from elman.runs.folder import RunFolder
 from elman.runs.tensors import read_tensors, shapes, write_tensors
@@ -65,7 +66,8 @@ def load(run: str | os.PathLike[str], *, device: str | torch.device = "cpu", bac
         raise FailureError(f"{folder.config}: the vocabulary is damaged. {error}") from error
     if not folder.model.is_file():
         raise FailureError(
-            f"{folder.path} has no model.safetensors yet: the training was stopped before its first evaluation."
+            f"{folder.path} has no model.safetensors yet: its training was stopped before the first evaluation. "
+            f"Go on with `elman resume {folder.path}`."
         )
     try:
         if config["system"] == "ngram":
@@ -86,26 +88,50 @@ def load(run: str | os.PathLike[str], *, device: str | torch.device = "cpu", bac
 def _load_language_model(
     folder: RunFolder, configuration: Mapping[str, Any], device: str | torch.device, backend: str
 ) -> LanguageModel:
-    try:
-        # without memory, so that a hostile size is refused before anything is allocated
-        with torch.device("meta"):
-            expected = LanguageModel.from_configuration(configuration).state_dict()
-    except (RuntimeError, OverflowError) as error:
-        raise FailureError(f"{folder.config}: the model cannot be built ({error}).") from error
-    check_shapes(folder.model, {name: tuple(tensor.shape) for name, tensor in expected.items()})
+    check_shapes(folder.model, expected_shapes(folder, configuration))
     tensors, _ = read_tensors(folder.model)
     model = LanguageModel.from_configuration(configuration, backend)
     model.load_state_dict(tensors)
     return model.to(device).eval()
 
 
-def check_shapes(path: Path, expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse a tensor file that does not hold exactly the named shapes.
+def check_resumable(folder: RunFolder, configuration: Mapping[str, Any]) -> None:
+    """Compare a network's configuration with what is stored, before memory is taken for it.
+
+    Raises:
+        FailureError: the stored weights are of other shapes, or damaged.
+        MisuseError, EquationError: the configuration describes no model.
+    """
+    expected = expected_shapes(folder, configuration)
+    newest = newest_tensors(folder)
+    if folder.model.is_file():
+        check_shapes(folder.model, expected)
+    elif newest is not None:
+        check_shapes(newest, {f"model.{name}": shape for name, shape in expected.items()}, prefix="model.")
+
+
+def expected_shapes(folder: RunFolder, configuration: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a network's weights, found without memory, so that a hostile size is refused first.
+
+    Raises:
+        FailureError: the sizes are beyond all bounds.
+        MisuseError, EquationError: the configuration describes no model.
+    """
+    try:
+        with torch.device("meta"):
+            state = LanguageModel.from_configuration(configuration).state_dict()
+    except (RuntimeError, OverflowError) as error:
+        raise FailureError(f"{folder.config}: the model cannot be built ({error}).") from error
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def check_shapes(path: Path, expected: Mapping[str, tuple[int, ...]], prefix: str = "") -> None:
+    """Refuse a tensor file that does not hold exactly the named shapes, among the names that begin with ``prefix``.
 
     Raises:
         FailureError: naming the first tensor that is missing, unknown or of another shape.
     """
-    stored = shapes(path)
+    stored = {name: shape for name, shape in shapes(path).items() if name.startswith(prefix)}
     for name in sorted(set(stored) | set(expected)):
         if name not in stored:
             raise FailureError(f"{path} lacks the tensor {name}, which the configuration asks for.")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from elman.data.batches import geometry, windows
 from elman.errors import MisuseError
 from elman.training.optimisers import ADAPTIVE, USUAL_RATES, optimiser_name
 from elman.training.settings import Settings
@@ -189,6 +190,8 @@ def _shape_of_batches(request: Request, facts: Facts, reasons: list[str]) -> Set
         # at least ten windows a stream, or the carried state would hardly be carried
         batch = max(1, min(50, facts.tokens // (10 * unroll)))
         reasons.append(f"batch {batch}: {'the usual' if batch == 50 else 'so that each stream has ten windows'}")
+    if request.settings.accumulate > batch:
+        raise MisuseError(f"--accumulate is {request.settings.accumulate}; it takes at most the batch, {batch}.")
     return replace(request.settings, batch=batch, unroll=unroll)
 
 
@@ -215,7 +218,8 @@ def _steps(settings: Settings, facts: Facts) -> int:
     if settings.steps is not None:
         limits.append(settings.steps)
     if settings.epochs is not None:
-        limits.append(max(1, round(settings.epochs * facts.tokens / (settings.batch * settings.unroll))))
+        _, unroll, length = geometry(facts.tokens, settings.batch, settings.unroll)
+        limits.append(max(1, round(settings.epochs * windows(length, unroll))))
     if not limits:
         raise MisuseError("A training needs a limit: --minutes, --steps or --epochs.")
     return min(limits)

@@ -66,6 +66,17 @@ def part_of_run(run: LoadedRun, folder: object, part: str) -> tuple[Text, np.nda
     return Text(part, tokens, unknown, before[-32:]), corpus.train
 
 
+def require_local(run: LoadedRun) -> None:
+    """Refuse to read a training text from the network for the sake of a comparison: a run may be somebody else's.
+
+    Raises:
+        MisuseError: the run's text was read from a URL.
+    """
+    remote = [source for source in run.config["data"]["sources"] if "://" in source]
+    if remote:
+        raise MisuseError(f"The training text is at {remote[0]}, which is not fetched for a comparison.")
+
+
 def other_text(run: LoadedRun, sources: Sequence[str], **reading: Any) -> Text:
     """A text of the user's, in the run's vocabulary.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from elman.data.tokens import Corpus, prepare
 from elman.data.vocabulary import Vocabulary, from_json
-from elman.errors import FailureError
+from elman.errors import FailureError, MisuseError
 from elman.training.display import Display
 
 UNITS = {"characters": "character", "bytes": "byte", "words": "word", "subwords": "subword"}
@@ -73,11 +74,29 @@ def describe_corpus(corpus: Corpus, display: Display) -> None:
     )
 
 
+def is_no_path(source: str) -> bool:
+    """Whether a source is a URL or a name such as ``python:stdlib``."""
+    return "://" in source or source.startswith("python:")
+
+
+def refuse_inside(out: Path, sources: Sequence[str]) -> None:
+    """Refuse a run folder inside a text folder: the run would become part of the text, which could not be read again.
+
+    Raises:
+        MisuseError: naming both.
+    """
+    inside = Path(os.path.realpath(out))
+    for source in sources:
+        folder = Path(os.path.realpath(os.path.expanduser(source)))
+        if not is_no_path(source) and os.path.isdir(folder) and inside.is_relative_to(folder):
+            raise MisuseError(f"The run folder {out} lies inside the text folder {source}. Name another with --out.")
+
+
 def describe_data(sources: Sequence[str], text: TextOptions, corpus: Corpus) -> dict[str, Any]:
     """The record of a run's text for ``config.json``."""
     return {
         "sources": [
-            source if "://" in source or source.startswith("python:") else os.path.abspath(source) for source in sources
+            source if is_no_path(source) else os.path.abspath(os.path.expanduser(source)) for source in sources
         ],
         "options": asdict(text),
         "fingerprint": corpus.fingerprint,
@@ -86,23 +105,34 @@ def describe_data(sources: Sequence[str], text: TextOptions, corpus: Corpus) -> 
     }
 
 
-def read_again(config: Mapping[str, Any], run: object, vocabulary: Vocabulary | None = None) -> Corpus:
+def read_again(
+    config: Mapping[str, Any],
+    run: object,
+    vocabulary: Vocabulary | None = None,
+    sources: Sequence[str] | None = None,
+) -> Corpus:
     """The corpus that a run was trained on, from its record.
 
     Args:
         config: of the run.
         run: its folder, for the error.
         vocabulary: the run's own with another treatment of unseen symbols, or None for the recorded one.
+        sources: where the text lies now; None for the recorded places.
 
     Raises:
         FailureError: the text has changed since.
         MisuseError: it is not there any more.
     """
-    data = config["data"]
-    corpus = TextOptions(**data["options"]).read(data["sources"], vocabulary or from_json(config["vocabulary"]))
-    if corpus.fingerprint != data["fingerprint"]:
+    try:
+        data = config["data"]
+        options, recorded, fingerprint = TextOptions(**data["options"]), list(data["sources"]), str(data["fingerprint"])
+    except (KeyError, TypeError) as error:
+        raise FailureError(f"The configuration of {run} does not say how its text was read ({error!r}).") from error
+    places = list(sources) if sources else recorded
+    corpus = options.read(places, vocabulary or from_json(config["vocabulary"]))
+    if corpus.fingerprint != fingerprint:
         raise FailureError(
             f"The text is not the one that {run} was trained on (fingerprint {corpus.fingerprint[:12]}, not "
-            f"{data['fingerprint'][:12]}). Restore {', '.join(data['sources'])}, or train anew."
+            f"{fingerprint[:12]}). Restore {', '.join(places)}, or train anew."
         )
     return corpus

@@ -17,6 +17,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from elman.training.journal import finite
+
 SAMPLE_SECONDS = 20.0
 SAMPLE_LINES = 8
 
@@ -70,9 +72,6 @@ class Display(Protocol):
     def sample(self, step: int, text: str) -> None:
         """A text drawn from the present weights."""
 
-    def result(self, values: Mapping[str, Any]) -> None:
-        """The outcome."""
-
 
 class QuietDisplay:
     """Says nothing but the warnings, on standard error."""
@@ -98,9 +97,6 @@ class QuietDisplay:
     def sample(self, step: int, text: str) -> None:
         pass
 
-    def result(self, values: Mapping[str, Any]) -> None:
-        pass
-
 
 class JsonDisplay(QuietDisplay):
     """One JSON object a line on standard output: evaluations as they come, the result last."""
@@ -108,13 +104,9 @@ class JsonDisplay(QuietDisplay):
     def evaluation(self, report: Report, best: bool) -> None:
         self._print({"step": report.step, "train_nats": report.train_nats, "valid_nats": report.valid_nats})
 
-    def result(self, values: Mapping[str, Any]) -> None:
-        self._print(values)
-
     @staticmethod
     def _print(values: Mapping[str, Any]) -> None:
-        clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
-        print(json.dumps(clean), flush=True)
+        print(json.dumps(finite(values)), flush=True)
 
 
 class PlainDisplay(QuietDisplay):
@@ -212,7 +204,7 @@ class LiveDisplay(QuietDisplay):
         share = f"{done:.0%} of {report.total:,} steps   {clock(report.seconds)} gone, {clock(report.eta)} to go"
         grid.add_row("time", share)
         bar = ProgressBar(total=max(1, report.total), completed=report.step)
-        self._live.update(Panel(Group(grid, bar, Text(), self._sample), title=self.title, title_align="left"))
+        self._live.update(Panel(Group(grid, bar, Text(), self._sample), title=Text(self.title), title_align="left"))
 
 
 def excerpt(text: str) -> str:

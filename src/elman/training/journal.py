@@ -25,17 +25,23 @@ class Journal:
     Raises:
         MisuseError: TensorBoard is asked for and not installed.
         FailureError: the file cannot be written.
+
+    Attributes:
+        cut: bytes that are missing of the file that the checkpoint knew.
     """
 
     def __init__(self, path: Path, length: int = 0, tensorboard: Path | None = None, step: int = 0) -> None:
         self.path = path
         self._board: Any = None
         try:
-            self._stream = open(path, "ab")  # noqa: SIM115 - closed by close()
-            if self._stream.tell() < length:
-                raise FailureError(f"{path} is shorter than it was at the last checkpoint; it was cut or replaced.")
-            self._stream.truncate(length)
-            self._stream.seek(length)
+            # unbuffered, so that a full disk is met by write() and not again by close(); no link is followed, so that a
+            # folder from somebody else cannot name a file of the user's
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            self._stream = os.fdopen(handle, "r+b", buffering=0)
+            found = self._stream.seek(0, os.SEEK_END)
+            self.cut = max(0, length - found)
+            self._stream.truncate(min(length, found))
+            self._stream.seek(min(length, found))
         except OSError as error:
             raise disk_failure(path, error) from error
         if tensorboard is not None:
@@ -45,10 +51,9 @@ class Journal:
 
     def write(self, report: Mapping[str, Any]) -> None:
         """Add one report; numbers that are not finite become null, since JSON has no word for them."""
-        clean = {key: _finite(value) for key, value in report.items() if value is not None}
+        clean = {key: value for key, value in finite(report).items() if report[key] is not None}
         try:
             self._stream.write(json.dumps(clean).encode() + b"\n")
-            self._stream.flush()
         except OSError as error:
             raise disk_failure(self.path, error) from error
         if self._board is not None:
@@ -86,7 +91,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 9) if math.isfinite(value) else None
-    return value
+def finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with None for every number that is not finite, since JSON has no word for it."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
+    }

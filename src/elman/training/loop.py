@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -12,8 +13,9 @@ import torch
 from torch import nn
 
 from elman.errors import FailureError
-from elman.files import write_whole
+from elman.files import disk_failure, write_whole
 from elman.runs import RunFolder, latest_checkpoint, save_model, write_checkpoint
+from elman.runs.checkpoint import drop_newest, newest_step
 from elman.training.averaging import WeightAverage
 from elman.training.display import Display
 from elman.training.guard import Guard
@@ -22,17 +24,8 @@ from elman.training.optimisers import build_optimiser
 from elman.training.progress import Outcome, Progress
 from elman.training.reports import Reporter
 from elman.training.schedules import Plan, rate_factor
-from elman.training.settings import Settings
-from elman.training.snapshot import (
-    average_tensors,
-    model_tensors,
-    optimiser_state,
-    random_state,
-    restore_average,
-    restore_model,
-    restore_optimiser,
-    restore_random,
-)
+from elman.training.settings import SEEDS, Settings
+from elman.training.snapshot import capture, give_back
 from elman.training.task import Task
 
 CHECKPOINT_SECONDS = 30.0
@@ -84,8 +77,9 @@ class Trainer:
         self.guard = Guard()
         self.reporter = Reporter(folder, display, tensorboard)
         self.lr = settings.lr
+        self._saved_step = -1
         self._norm: torch.Tensor | None = None
-        self._parameters = [p for p in task.model.parameters() if p.requires_grad]
+        self._parameters: list[torch.Tensor] = [p for p in task.model.parameters() if p.requires_grad]
         self._start_clocks()
 
     # ---------------------------------------------------------------- running
@@ -99,7 +93,10 @@ class Trainer:
         Raises:
             FailureError: the loss exploded again after three returns, or the disk refused a checkpoint.
         """
-        self.folder.samples.mkdir(exist_ok=True)
+        try:
+            self.folder.samples.mkdir(exist_ok=True)
+        except OSError as error:
+            raise disk_failure(self.folder.samples, error) from error
         self._start_clocks()
         try:
             with stop_on_signals() as stop:
@@ -109,7 +106,8 @@ class Trainer:
                     )
                     self._checkpoint()
                 reason = self._steps(stop)
-                self._checkpoint()
+                if self._saved_step != self.progress.step:
+                    self._checkpoint()
             self._keep_something()
             self.after_evaluation(True)
             if reason == "interrupted":
@@ -127,23 +125,33 @@ class Trainer:
             if stop:
                 return "interrupted"
             fault = self.guard.check(self._step())
+            if not fault:
+                self._keep_time()
+                step = self.progress.step
+                if step % record_every == 0:
+                    self._record()
+                self.reporter.show(self.progress, self.plan, self.task, self.lr)
+                evaluation_due = step % settings.eval_every == 0 or step >= self.plan.total
+                sample_due, checkpoint_due = step in EARLY_SAMPLES, self._checkpoint_due()
+                # the loss was that of the weights before the step; what is kept or shown must be sound after it
+                if (evaluation_due or sample_due or checkpoint_due) and not self._is_sound():
+                    fault = "the weights were no longer numbers"
+                elif evaluation_due:
+                    fault = self._evaluate()
+                elif sample_due:
+                    fault = self._sample()
             if fault:
                 self._go_back(fault)
                 continue
-            self._keep_time()
-            step = self.progress.step
-            if step % record_every == 0:
-                self._record()
-            self.reporter.show(self.progress, self.plan, self.task, self.lr)
-            if step % settings.eval_every == 0 or step >= self.plan.total:
-                self._evaluate()
-                if settings.patience and self.progress.without_gain >= settings.patience:
-                    return "early stop"
-            elif step in EARLY_SAMPLES:
-                self._sample()
-            if self._checkpoint_due():
+            if checkpoint_due:
                 self._checkpoint()
+            if settings.patience and self.progress.without_gain >= settings.patience:
+                return "early stop"
         return "done"
+
+    def _is_sound(self) -> bool:
+        """Whether all weights are finite numbers."""
+        return bool(torch.isfinite(torch.stack(torch._foreach_norm(self._parameters))).all())
 
     def _step(self) -> float:
         """One optimiser step; returns its loss, nats a token."""
@@ -191,17 +199,26 @@ class Trainer:
         return now
 
     def _keep_time(self) -> None:
-        """Correct the plan now and then so that a limit in minutes is met, if that is the only one."""
+        """Correct the plan now and then so that a limit in minutes is met."""
         settings, progress = self.settings, self.progress
         now = self._elapse()
-        if settings.minutes is None or settings.steps is not None or settings.epochs is not None:
+        if settings.minutes is None:
             return
         if now - self._fitted_at < FIT_SHARE * settings.minutes * 60:
             return
         pace = (now - self._fitted_at) / max(1, progress.step - self._fitted_step)
-        if self.plan.fit(progress.step, settings.minutes * 60 - progress.seconds, pace):
+        if self.plan.fit(progress.step, settings.minutes * 60 - progress.seconds, pace, self._most_steps()):
             self.reporter.write(progress, self.task, {"event": "plan", "steps": self.plan.total})
         self._fitted_at, self._fitted_step = now, progress.step
+
+    def _most_steps(self) -> int | None:
+        """The limit in steps or epochs, whichever comes first; None where there is none."""
+        limits = []
+        if self.settings.steps is not None:
+            limits.append(self.settings.steps)
+        if self.settings.epochs is not None:
+            limits.append(round(self.settings.epochs * self.task.steps_an_epoch))
+        return min(limits, default=None)
 
     def _checkpoint_due(self) -> bool:
         if self.settings.checkpoint_every:
@@ -214,13 +231,19 @@ class Trainer:
         norm = None if self._norm is None else float(self._norm)
         self.reporter.record(self.progress, self.task, self.lr, norm)
 
-    def _evaluate(self) -> None:
-        """Measure the validation loss, keep the weights if they are the best so far, draw a sample."""
+    def _evaluate(self) -> str:
+        """Measure the validation loss, keep the weights if they are the best so far, draw a sample.
+
+        Returns:
+            What is wrong, as the end of a sentence; empty if nothing is.
+        """
         progress, reporter = self.progress, self.reporter
         self._record()
         reporter.show(progress, self.plan, self.task, self.lr, at_once=True)
         with self._averaged():
             evaluation = self.task.evaluate()
+            if evaluation and not math.isfinite(evaluation.nats):
+                return "the validation loss was no longer a number"
             progress.valid_nats = evaluation.nats if evaluation else None
             # without a validation part the last weights are the best there are
             best = evaluation is None or progress.best_nats is None or evaluation.nats < progress.best_nats
@@ -243,10 +266,11 @@ class Trainer:
                 }
                 reporter.write(progress, self.task, values)
             self.display.evaluation(reporter.standing(progress, self.plan, self.task, self.lr), best)
-            self._sample()
+            fault = self._sample()
         self.after_evaluation(False)
         self._elapse()
         reporter.restart_clock()
+        return fault
 
     def _averaged(self) -> contextlib.AbstractContextManager[None]:
         return self.average.applied() if self.average else contextlib.nullcontext()
@@ -261,13 +285,18 @@ class Trainer:
             with self._averaged():
                 self._save()
 
-    def _sample(self) -> None:
+    def _sample(self) -> str:
+        """Draw a text and keep it; returns what is wrong with the model's scores, if anything."""
         if not self.settings.sample_length:
-            return
+            return ""
         step = self.progress.step
-        text = self.task.sample(self.settings.seed + step, self.settings.sample_length)
+        try:
+            text = self.task.sample((self.settings.seed + step) % SEEDS, self.settings.sample_length)
+        except FailureError:
+            return "the model's scores were no longer numbers"
         write_whole(self.folder.samples / f"step-{step:09d}.txt", text.encode("utf-8", errors="replace"))
         self.display.sample(step, text)
+        return ""
 
     # ---------------------------------------------------------------- checkpoints
 
@@ -275,78 +304,74 @@ class Trainer:
         """Write everything that :meth:`restore` needs."""
         reporter = self.reporter
         assert reporter.journal is not None, "the journal is opened before the first checkpoint"
-        optimiser_tensors, optimiser_facts = optimiser_state(self.optimiser)
-        task_tensors, task_facts = self.task.state()
-        tensors = {
-            **model_tensors(self.task.model),
-            **optimiser_tensors,
-            **average_tensors(self.average),
-            **random_state(self.settings.device),
-            **{f"task.{name}": value for name, value in task_tensors.items()},
-        }
+        tensors, facts = capture(self.task, self.optimiser, self.average, self.settings.device)
         reporter.journal.sync()
-        facts = {
+        facts |= {
             "progress": asdict(self.progress),
             "plan": self.plan.to_json(),
-            "optimiser": optimiser_facts,
-            "task": task_facts,
-            "average_updates": self.average.updates if self.average else 0,
             "journal_length": reporter.journal.length,
             "unreported": [reporter.loss_sum, reporter.tokens],
             "guard": self.guard.to_json(),
         }
         write_checkpoint(self.folder, self.progress.step, tensors, facts)
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saved_step = time.monotonic(), self.progress.step
 
     def restore(self) -> list[str]:
         """Take the newest whole checkpoint of the folder.
 
         Returns:
-            A sentence for every damaged checkpoint that was passed over.
+            A sentence for everything that was damaged: checkpoints that were passed over, a journal that was cut.
 
         Raises:
             FailureError: no checkpoint can be read, or it does not fit the configuration.
         """
-        checkpoint, damaged = latest_checkpoint(self.folder)
-        tensors, facts = checkpoint.tensors, checkpoint.facts
+        checkpoint, broken = latest_checkpoint(self.folder)
+        damaged = [f"Passed over a damaged checkpoint. {sentence}" for sentence in broken]
+        facts = checkpoint.facts
         try:
-            restore_model(self.task.model, tensors)
-            restore_optimiser(self.optimiser, tensors, facts["optimiser"])
-            restore_average(self.average, tensors, facts["average_updates"])
-            task_tensors = {k.removeprefix("task."): v for k, v in tensors.items() if k.startswith("task.")}
-            self.task.restore(task_tensors, facts["task"])
+            give_back(self.task, self.optimiser, self.average, checkpoint.tensors, facts)
             self.progress = Progress(**facts["progress"])
             self.plan = Plan(**facts["plan"])
             self.guard = Guard(**facts["guard"])
             self.reporter.loss_sum, self.reporter.tokens = facts["unreported"]
-            restore_random(tensors)
-            self.reporter.open(int(facts["journal_length"]), self.progress.step)
+            length = int(facts["journal_length"])
         except (KeyError, TypeError, ValueError) as error:
             raise FailureError(f"The checkpoint of {self.folder.path} does not fit this run ({error!r}).") from error
+        if self.reporter.open(length, self.progress.step):
+            damaged.append(
+                f"{self.folder.metrics} lacks lines that were there at the checkpoint; it goes on without them."
+            )
+        self._saved_step = self.progress.step
         self._start_clocks()
         return damaged
 
     def extend(self) -> None:
         """Draw the plan anew for limits that were changed at a resume, from the first step to the new last one."""
         settings, progress = self.settings, self.progress
-        totals = []
-        if settings.steps is not None:
-            totals.append(settings.steps)
-        if settings.epochs is not None:
-            totals.append(round(settings.epochs * self.task.steps_an_epoch))
+        total = self._most_steps()
         if settings.minutes is not None:
             pace = progress.seconds / max(1, progress.step)
             left = max(0.0, settings.minutes * 60 - progress.seconds)
-            totals.append(progress.step + round(left / max(pace, 1e-9)))
-        self.plan = Plan(min(totals))
+            possible = progress.step + round(left / max(pace, 1e-9))
+            total = possible if total is None else min(total, possible)
+        assert total is not None, "an extension has a limit"
+        self.plan = Plan(total)
+        progress.without_gain = 0
+        # a kill must not bring the old plan back
+        self._checkpoint()
 
     def _go_back(self, fault: str) -> None:
         """Return to the last checkpoint with half the rate; after three returns give up and tell the story."""
         self._elapse()
         before, rate = self.progress, self.lr
+        if before.step <= newest_step(self.folder) + 1:
+            # the very first loss after a checkpoint is that of its weights: they were already broken
+            drop_newest(self.folder)
         self.restore()
         progress = self.progress
         progress.seconds = before.seconds
+        # the weights on the disk are those of the best evaluation, also if it was after the checkpoint
+        progress.best_nats, progress.best_step = before.best_nats, before.best_step
         tale = (
             f"At step {before.step} {fault} (learning rate {rate:.3g}); "
             f"the last good checkpoint is of step {progress.step}."
@@ -359,7 +384,7 @@ class Trainer:
             )
         progress.story = [*before.story, tale]
         progress.returns = before.returns + 1
-        progress.rate_scale = before.rate_scale / 2
+        progress.rate_scale = min(progress.rate_scale, 0.5**before.returns) / 2
         self.display.warn(f"{tale} Going on from there with half the rate.")
         event = {"event": "return", "fault": fault, "failed_at": before.step, "rate_scale": progress.rate_scale}
         self.reporter.write(progress, self.task, event)

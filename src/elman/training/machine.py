@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import shlex
 import sys
 
 import torch
@@ -91,4 +92,4 @@ def versions() -> dict[str, str]:
 
 def command() -> str:
     """The command line of this process, for the run's record."""
-    return " ".join(["elman", *sys.argv[1:]])
+    return shlex.join(["elman", *sys.argv[1:]])

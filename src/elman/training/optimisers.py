@@ -96,7 +96,7 @@ def build_optimiser(
             {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
         ]
         groups = [group for group in groups if group["params"]]
-    if "fused" in known and kind.__name__ in ("Adam", "AdamW", "SGD", "Adagrad"):
+    if "fused" in known and kind.__name__ in ("Adam", "AdamW", "SGD", "Adagrad") and "foreach" not in options:
         options.setdefault("fused", True)
     try:
         return kind(groups, lr=lr, **options)

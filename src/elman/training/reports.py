@@ -32,10 +32,15 @@ class Reporter:
         self._rate, self._shown_tokens = 0.0, 0
         self._shown_at = time.monotonic()
 
-    def open(self, length: int, step: int) -> None:
-        """Open the journal at a length in bytes; what stands behind it was written after the checkpoint."""
+    def open(self, length: int, step: int) -> int:
+        """Open the journal at a length in bytes; what stands behind it was written after the checkpoint.
+
+        Returns:
+            How many of those bytes the file lacks.
+        """
         self.close()
         self.journal = Journal(self.folder.metrics, length, self.tensorboard, step)
+        return self.journal.cut
 
     def close(self) -> None:
         """Close the journal."""
@@ -105,4 +110,4 @@ class Reporter:
         """Add a line to the journal."""
         assert self.journal is not None, "the journal is opened before the first step"
         head = {"step": progress.step, "seconds": round(progress.seconds, 3), "tokens": progress.tokens}
-        self.journal.write({**head, "epoch": task.epoch, **values})
+        self.journal.write({**head, "epoch": task.epoch, "train_nats": progress.train_nats, **values})

@@ -36,18 +36,20 @@ class Plan:
         share = (step - self.anchor_step) / (self.total - self.anchor_step)
         return self.anchor_progress + share * (1.0 - self.anchor_progress)
 
-    def fit(self, step: int, seconds_left: float, seconds_a_step: float) -> bool:
+    def fit(self, step: int, seconds_left: float, seconds_a_step: float, most: int | None = None) -> bool:
         """Correct the number of steps so that a limit in minutes is met.
 
         Args:
             step: optimiser steps taken.
             seconds_left: until the limit.
             seconds_a_step: measured, evaluations and checkpoints included.
+            most: another limit, in steps.
 
         Returns:
             Whether the plan was changed.
         """
         possible = step + max(0, round(seconds_left / seconds_a_step))
+        possible = possible if most is None else min(possible, most)
         if abs(possible - self.total) <= TOLERANCE * self.total:
             return False
         self.anchor_progress = self.progress(step)

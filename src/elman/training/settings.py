@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from elman.errors import MisuseError
+
+# torch's CPU generator takes 32 bits of a seed
+SEEDS = 2**32
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,11 @@ class Settings:
         Raises:
             MisuseError: naming the flag and what it takes.
         """
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(value, float):
+                _require(math.isfinite(value), entry.name, value, "a finite number")
+        _require(0 <= self.seed < SEEDS, "seed", self.seed, f"a whole number from 0 to {SEEDS - 1}")
         whole = ("batch", "unroll", "accumulate", "eval_every")
         for name in whole:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number from 1")
@@ -96,7 +105,6 @@ class Settings:
             self.averaging,
             "a decay from 0 (off) to below 1, such as 0.999",
         )
-        _require(self.accumulate <= self.batch, "accumulate", self.accumulate, f"at most the batch, {self.batch}")
         for name, known in CHOICES.items():
             _require(getattr(self, name) in known, name, getattr(self, name), " or ".join(known))
 

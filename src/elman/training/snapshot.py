@@ -10,6 +10,48 @@ from torch import Tensor, nn
 
 from elman.errors import FailureError
 from elman.training.averaging import WeightAverage
+from elman.training.task import Task
+
+
+def capture(
+    task: Task, optimiser: torch.optim.Optimizer, average: WeightAverage | None, device: str
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Everything on which the next step depends but the loop's own numbers.
+
+    Returns:
+        Tensors by name, and JSON values.
+    """
+    optimiser_tensors, optimiser_facts = optimiser_state(optimiser)
+    task_tensors, task_facts = task.state()
+    tensors = {
+        **model_tensors(task.model),
+        **optimiser_tensors,
+        **average_tensors(average),
+        **random_state(device),
+        **{f"task.{name}": value for name, value in task_tensors.items()},
+    }
+    updates = average.updates if average else 0
+    return tensors, {"optimiser": optimiser_facts, "task": task_facts, "average_updates": updates}
+
+
+def give_back(
+    task: Task,
+    optimiser: torch.optim.Optimizer,
+    average: WeightAverage | None,
+    tensors: Mapping[str, Tensor],
+    facts: Mapping[str, Any],
+) -> None:
+    """Put back what :func:`capture` took.
+
+    Raises:
+        FailureError, KeyError: it does not fit.
+    """
+    restore_model(task.model, tensors)
+    restore_optimiser(optimiser, tensors, facts["optimiser"])
+    restore_average(average, tensors, facts["average_updates"])
+    own = {name.removeprefix("task."): value for name, value in tensors.items() if name.startswith("task.")}
+    task.restore(own, facts["task"])
+    restore_random(tensors)
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -14,12 +14,13 @@ import torch
 from elman.data.tokens import Corpus
 from elman.data.vocabulary import Vocabulary
 from elman.equations import Recurrence
-from elman.errors import MisuseError
+from elman.errors import FailureError, MisuseError
 from elman.models.language import LanguageModel
-from elman.runs import RunFolder, read_config, write_config
+from elman.runs import RunFolder, has_checkpoint, read_config, write_config
+from elman.runs.model import check_resumable
 from elman.training import machine
 from elman.training.choose import Choice, Facts, Request, Sizes, choose
-from elman.training.corpus import TextOptions, describe_corpus, describe_data, read_again, unit_of
+from elman.training.corpus import TextOptions, describe_corpus, describe_data, read_again, refuse_inside, unit_of
 from elman.training.display import Display, choose_display
 from elman.training.language import LanguageTask
 from elman.training.loop import Trainer
@@ -80,7 +81,10 @@ def train_language_model(
     settings = replace(settings, device=device, threads=threads)
     request = replace(wishes.request, settings=settings)
     RunFolder.vacant(out)
+    refuse_inside(out, sources)
     corpus = text.read(sources)
+    if not len(corpus.valid) and (settings.patience or settings.schedule == "plateau"):
+        raise MisuseError("--patience and --schedule plateau need a validation part; --split leaves none.")
     with choose_display(str(out), quiet=wishes.quiet, as_json=wishes.as_json) as display:
         describe_corpus(corpus, display)
         seconds = None if settings.minutes is None else settings.minutes * 60 - (time.monotonic() - started)
@@ -101,7 +105,7 @@ def train_language_model(
         with folder.locked():
             RunFolder.vacant(out)
             spent = time.monotonic() - started
-            trainer = _trainer(task, chosen, Plan(choice.steps), folder, display, config, spent)
+            trainer = _trainer(task, chosen, Plan(choice.steps), folder, display, wishes.tensorboard, spent)
             write_config(folder.config, config)
             outcome = _run(trainer, model, task.unit)
     return outcome, folder, config
@@ -150,6 +154,7 @@ def resume_language_model(
     epochs: float | None = None,
     threads: int | None = None,
     device: str | None = None,
+    sources: Sequence[str] | None = None,
     quiet: bool = False,
     as_json: bool = False,
 ) -> tuple[Outcome, RunFolder, dict[str, Any]]:
@@ -159,6 +164,7 @@ def resume_language_model(
         run: the run folder.
         minutes, steps, epochs: new limits in place of the old one, counted from the very start.
         threads, device: in place of the stored ones.
+        sources: where the text lies now, if not where it lay; it must be the same text.
         quiet, as_json: how it reports.
 
     Returns:
@@ -173,33 +179,47 @@ def resume_language_model(
         raise MisuseError(
             f"{run} holds a {config['system']} model, which is trained in one go: there is nothing to resume."
         )
-    with folder.locked(), choose_display(str(run), quiet=quiet, as_json=as_json) as display:
+    try:
         settings = Settings.from_json(config["training"]["settings"])
+        first_plan = Plan(int(config["training"]["steps"]))
+        tensorboard = bool(config["training"]["tensorboard"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise FailureError(
+            f"{folder.config} lacks what a resume needs ({error!r}); it was not made by a training."
+        ) from error
+    with folder.locked(), choose_display(str(run), quiet=quiet, as_json=as_json) as display:
+        fresh = not has_checkpoint(folder)
+        if fresh and (folder.model.exists() or (folder.metrics.exists() and folder.metrics.stat().st_size)):
+            raise FailureError(
+                f"{run} has no checkpoint in its folder resume/, which a copy may have left out; "
+                "it can be sampled and evaluated, but not resumed."
+            )
         new_device, new_threads = machine.prepare(device or settings.device, threads or settings.threads)
         extended = (minutes, steps, epochs) != (None, None, None)
         if extended:
             settings = replace(settings, minutes=minutes, steps=steps, epochs=epochs)
         settings = replace(settings, device=new_device, threads=new_threads)
-        corpus = read_again(config, run)
+        check_resumable(folder, config["model"])
+        corpus = read_again(config, run, sources=sources)
         torch.manual_seed(settings.seed)
         model = LanguageModel.from_configuration(config["model"], settings.backend).to(settings.device)
         task = LanguageTask(model, corpus.vocabulary, corpus.train, corpus.valid, settings)
         if settings.to_json() != config["training"]["settings"]:
             config["training"]["settings"] = settings.to_json()
             write_config(folder.config, config)
-        trainer = _trainer(task, settings, Plan(config["training"]["steps"]), folder, display, config)
+        trainer = _trainer(task, settings, first_plan, folder, display, tensorboard)
         # a run that was killed before its first checkpoint starts again from its seed
-        if folder.resume.is_dir():
+        if not fresh:
             for sentence in trainer.restore():
-                display.warn(f"Passed over a damaged checkpoint. {sentence}")
+                display.warn(sentence)
         if extended:
             trainer.extend()
-        if trainer.progress.step >= trainer.plan.total:
-            display.note(
-                f"{run} is finished: {trainer.plan.total:,} steps. Extend it with --minutes, --steps or --epochs."
-            )
-            return Outcome("done", trainer.progress), folder, config
-        display.note(f"Resuming at step {trainer.progress.step:,} of {trainer.plan.total:,}.")
+        progress = trainer.progress
+        gave_up = settings.patience and progress.without_gain >= settings.patience
+        if progress.step >= trainer.plan.total or gave_up:
+            display.note(f"{run} is finished: {progress.step:,} steps. Extend it with --minutes, --steps or --epochs.")
+            return Outcome("done", progress), folder, config
+        display.note(f"Resuming at step {progress.step:,} of {trainer.plan.total:,}.")
         outcome = _run(trainer, model, task.unit)
     return outcome, folder, config
 
@@ -215,13 +235,11 @@ def seconds_a_step(model: LanguageModel, vocabulary: Vocabulary, train: np.ndarr
         begin = time.perf_counter()
         optimiser.zero_grad(set_to_none=True)
         task.advance()
-
-        def closure() -> torch.Tensor:
-            return task.gradients()
-
-        float(closure())
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        if not isinstance(optimiser, torch.optim.LBFGS):
+        if isinstance(optimiser, torch.optim.LBFGS):
+            optimiser.step(lambda: float(task.gradients()))
+        else:
+            float(task.gradients())
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
         if settings.device == "cuda":
             torch.cuda.synchronize()
@@ -235,7 +253,7 @@ def _trainer(
     plan: Plan,
     folder: RunFolder,
     display: Display,
-    config: dict[str, Any],
+    tensorboard: bool,
     spent: float = 0.0,
 ) -> Trainer:
     drawn_at = time.monotonic()
@@ -259,7 +277,7 @@ def _trainer(
         plan,
         folder,
         display,
-        tensorboard=config["training"]["tensorboard"],
+        tensorboard=tensorboard,
         spent=spent,
         after_evaluation=draw,
     )
