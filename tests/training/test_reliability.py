@@ -318,7 +318,8 @@ def test_changed_text_is_not_resumed(workplace: Path) -> None:
 
 OTHER = [
     "--cell", "gru-reset-after", "--optimizer", "RMSprop", "--schedule", "plateau", "--averaging", 0.9,
-    "--patience", 50, "--recurrent-dropout", 0.2, "--accumulate", 2, "--tokens", "words", "--lr", 0.02, "--weight-decay", 0.01,
+    "--patience", 50, "--recurrent-dropout", 0.2, "--accumulate", 2, "--tokens", "words", "--lr", 0.02,
+    "--weight-decay", 0.01,
 ]  # fmt: skip
 
 
