@@ -42,14 +42,14 @@ def undisturbed(workplace: Path, text: Path) -> Path:
     return run
 
 
-def run_to_end(workplace: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        elman_command(*arguments),
-        env=elman_environment(workplace),
-        capture_output=True,
-        text=True,
-        timeout=120,
+def attempt(workplace: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        elman_command(*arguments), env=elman_environment(workplace), capture_output=True, text=True, timeout=120
     )
+
+
+def run_to_end(workplace: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    done = attempt(workplace, *arguments)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -193,13 +193,7 @@ def test_explosion_returns_three_times_then_tells_the_story(workplace: Path, tex
         "--schedule",
         "constant",
     ]
-    done = subprocess.run(
-        elman_command("train", "lm", text, "--out", run, *arguments),
-        env=elman_environment(workplace),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = attempt(workplace, "train", "lm", text, "--out", run, *arguments)
     assert done.returncode == 1
     assert done.stderr.count("half the rate") >= 3
     assert "Stopped after 3 returns" in done.stderr
@@ -251,23 +245,11 @@ def test_two_trainings_in_one_folder_are_refused(workplace: Path, text: Path) ->
     process = start(workplace, "train", "lm", text, "--out", run, *SMALL, "--steps", 100_000)
     wait_for(lambda: newest(run) >= 0, process)
     try:
-        second = subprocess.run(
-            elman_command("resume", run),
-            env=elman_environment(workplace),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        second = attempt(workplace, "resume", run)
         assert second.returncode != 0
         assert "Another training" in second.stderr
         assert str(process.pid) in second.stderr
-        third = subprocess.run(
-            elman_command("train", "lm", text, "--out", run),
-            env=elman_environment(workplace),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        third = attempt(workplace, "train", "lm", text, "--out", run)
         assert third.returncode == 2
         assert "already holds a run" in third.stderr
     finally:
@@ -305,13 +287,7 @@ def test_changed_text_is_not_resumed(workplace: Path) -> None:
     run = workplace / "changed"
     run_to_end(workplace, "train", "lm", text, "--out", run, *SMALL, "--steps", 10)
     text.write_text("abcdefgh\n" * 500 + "!")
-    done = subprocess.run(
-        elman_command("resume", run, "--steps", 20),
-        env=elman_environment(workplace),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = attempt(workplace, "resume", run, "--steps", 20)
     assert done.returncode == 1
     assert "not the one" in done.stderr
 
@@ -353,13 +329,7 @@ def test_killed_during_the_first_checkpoint(workplace: Path, text: Path, undistu
 def test_a_copy_without_checkpoints_is_not_trained_over(workplace: Path, undisturbed: Path) -> None:
     copy = workplace / "copy"
     shutil.copytree(undisturbed, copy, ignore=shutil.ignore_patterns("resume"))
-    done = subprocess.run(
-        elman_command("resume", copy, "--steps", 500),
-        env=elman_environment(workplace),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = attempt(workplace, "resume", copy, "--steps", 500)
     assert done.returncode == 1
     assert "not resumed" in done.stderr
     for name in ("model.safetensors", "metrics.jsonl", "config.json"):
