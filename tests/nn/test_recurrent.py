@@ -14,6 +14,7 @@ from torch.nn.utils import parametrizations, prune
 from elman.equations import EquationError, Recurrence, cell, zoo
 from elman.errors import MisuseError
 from elman.nn import Recurrent
+from elman.nn.dropout import dropout
 
 
 def build(cell_: str | Recurrence, width: int = 4, hidden: int = 4, layers: int = 1, **options) -> Recurrent:
@@ -279,7 +280,7 @@ def test_recurrent_dropout_is_one_mask_a_call() -> None:
     torch.manual_seed(0)
     y, _ = layer(x)
     torch.manual_seed(0)
-    mask = torch.nn.functional.dropout(torch.ones(3, 4, dtype=torch.float64), 0.5)
+    mask = dropout(torch.ones(3, 4, dtype=torch.float64), 0.5)
     w, u = layer.parameter("W"), layer.parameter("U")
     h = torch.zeros(3, 4, dtype=torch.float64)
     for t in range(6):

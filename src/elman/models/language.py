@@ -16,6 +16,7 @@ from elman.equations import EquationError, Recurrence
 from elman.equations import cell as zoo_cell
 from elman.errors import MisuseError
 from elman.nn import Recurrent
+from elman.nn.dropout import dropout as drop_units
 
 State = dict[str, Tensor]
 
@@ -147,9 +148,9 @@ class LanguageModel(nn.Module):
 
     def features(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """What the softmax reads: the top layer's output [T, B, hidden], and the state."""
-        x = functional.dropout(self.embedding(tokens), self.input_dropout, self.training)
+        x = drop_units(self.embedding(tokens), self.input_dropout, self.training)
         hidden, state = self.recurrent(x, state)
-        return functional.dropout(hidden, self.dropout, self.training), state
+        return drop_units(hidden, self.dropout, self.training), state
 
     def configuration(self) -> dict[str, Any]:
         """Everything that rebuilds this model without its weights, as JSON values."""

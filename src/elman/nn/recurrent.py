@@ -7,12 +7,12 @@ from numbers import Real
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from elman.compile import Result, check_backend, run
 from elman.equations import Recurrence, recurrence_of
 from elman.errors import MisuseError
 from elman.nn.cell import Cell
+from elman.nn.dropout import dropout as drop_units
 from elman.nn.initialise import Start
 from elman.nn.initialise import initialise as fill
 from elman.nn.ragged import Ragged
@@ -275,7 +275,7 @@ class Recurrent(nn.Module):
         recurrence, name = self._masked
         like = next(self.parameters(), x)
         ones = torch.ones(x.shape[1], self.hidden_size, device=x.device, dtype=like.dtype)
-        return recurrence, inputs | {name: functional.dropout(ones, self.recurrent_dropout)}
+        return recurrence, inputs | {name: drop_units(ones, self.recurrent_dropout)}
 
     def _check_constants(self, inputs: Mapping[str, Tensor]) -> None:
         for name, tensor in inputs.items():

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from elman.compile import Result
+from elman.nn.dropout import dropout as drop_units
 from elman.nn.ragged import Ragged
 
 Part = Callable[[int, int, Tensor], Result]
@@ -64,7 +64,7 @@ def run_stack(
     backend = ""
     for layer in range(layers):
         if layer:
-            x = functional.dropout(x, dropout)
+            x = drop_units(x, dropout)
         outputs = []
         for direction in range(directions):
             given = turned(x) if direction else (x if ragged is None else ragged.along(x))

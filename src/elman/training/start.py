@@ -32,6 +32,7 @@ from elman.training.settings import Settings
 
 DEFAULT_MINUTES = 5.0
 PROBE_STEPS = 3
+PROBE_DROPOUT = 0.2
 # a plot costs a second; the one at the end is always drawn
 PLOT_SECONDS = 30.0
 
@@ -123,7 +124,9 @@ def _choose(corpus: Corpus, recurrence: Recurrence, wishes: Wishes, request: Req
     )
 
     def probe(sizes: Sizes, probed: Settings) -> float:
-        model = _build(corpus, recurrence, wishes, settings, sizes)
+        # the rate is chosen later, but dropping units takes time
+        dropped = replace(sizes, dropout=PROBE_DROPOUT if request.dropout is None else request.dropout)
+        model = _build(corpus, recurrence, wishes, settings, dropped)
         return seconds_a_step(model, corpus.vocabulary, corpus.train, probed)
 
     return choose(request, facts, probe)
