@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import sys
@@ -43,7 +44,7 @@ class Done:
 
 @pytest.fixture
 def elman(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """(arguments, cwd=folder) -> the finished command, run in this process with a cache of the test's own.
+    """(arguments, cwd=folder, stdin=bytes) -> the finished command, run in this process with a cache of the test's own.
 
     A process of its own would spend seconds on importing torch; tests about processes start them themselves.
     """
@@ -52,7 +53,8 @@ def elman(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     for name, value in elman_environment(tmp_path).items():
         monkeypatch.setenv(name, value)
 
-    def run(*arguments: object, cwd: Path | None = None) -> Done:
+    def run(*arguments: object, cwd: Path | None = None, stdin: bytes = b"") -> Done:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
         monkeypatch.setattr(sys, "argv", ["elman", *map(str, arguments)])
         if cwd is not None:
             monkeypatch.chdir(cwd)

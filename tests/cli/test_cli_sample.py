@@ -7,26 +7,17 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
 
-import elman.cli
 from elman.runs import load
 from elman.training.corpus import TextOptions
 from elman.training.display import QuietDisplay
 from elman.training.ngram import train_ngram_run
 
+Elman = Callable[..., Any]
 TEXT = "to be, or not to be: that is the question.\nwhether 'tis nobler in the mind to suffer\n" * 12
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Ended]
 
 
 @pytest.fixture(scope="module")
@@ -44,142 +35,131 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
         yield made
 
 
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    def run(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["elman", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            elman.cli.main()
-        return Ended(end.value.code or 0, *capsys.readouterr())
-
-    return run
-
-
-def test_json_is_an_object_a_sample(runs: dict[str, Path], command: Command) -> None:
-    ended = command("sample", runs["characters"], "--prompt", "to b", "-n", 3, "--length", 40, "--seed", 5, "--json")
-    assert ended.code == 0
-    rows = [json.loads(line) for line in ended.out.splitlines()]
+def test_json_is_an_object_a_sample(runs: dict[str, Path], elman: Elman) -> None:
+    ended = elman("sample", runs["characters"], "--prompt", "to b", "-n", 3, "--length", 40, "--seed", 5, "--json")
+    assert ended.returncode == 0
+    rows = [json.loads(line) for line in ended.stdout.splitlines()]
     assert [row["seed"] for row in rows] == [5, 6, 7]
     for row in rows:
         assert len(row["text"]) == row["tokens"] == 40
         assert row["logprob"] < 0
         assert (row["prompt"], row["stopped"], row["unknown"]) == ("to b", "length", {})
-    alone = command("sample", runs["characters"], "--prompt", "to b", "--length", 40, "--seed", 6, "--json")
-    assert json.loads(alone.out) == rows[1]
+    alone = elman("sample", runs["characters"], "--prompt", "to b", "--length", 40, "--seed", 6, "--json")
+    assert json.loads(alone.stdout) == rows[1]
 
 
-def test_the_text_goes_to_standard_output_alone(runs: dict[str, Path], command: Command) -> None:
-    ended = command("sample", runs["characters"], "--prompt", "to b", "--length", 30, "--seed", 1)
-    assert ended.code == 0
-    assert ended.out.startswith("to b")
-    assert len(ended.out) == 4 + 30 + 1
-    assert ended.err == ""
+def test_the_text_goes_to_standard_output_alone(runs: dict[str, Path], elman: Elman) -> None:
+    ended = elman("sample", runs["characters"], "--prompt", "to b", "--length", 30, "--seed", 1)
+    assert ended.returncode == 0
+    assert ended.stdout.startswith("to b")
+    assert len(ended.stdout) == 4 + 30 + 1
+    assert ended.stderr == ""
 
 
-def test_a_fresh_seed_is_printed_and_draws_the_text_again(runs: dict[str, Path], command: Command) -> None:
-    first = command("sample", runs["characters"], "--length", 60)
-    seed = first.err.split()[-1]
-    assert first.err.startswith("seed ")
-    assert command("sample", runs["characters"], "--length", 60, "--seed", seed).out == first.out
+def test_a_fresh_seed_is_printed_and_draws_the_text_again(runs: dict[str, Path], elman: Elman) -> None:
+    first = elman("sample", runs["characters"], "--length", 60)
+    seed = first.stderr.split()[-1]
+    assert first.stderr.startswith("seed ")
+    assert elman("sample", runs["characters"], "--length", 60, "--seed", seed).stdout == first.stdout
 
 
-def test_several_texts_have_headings(runs: dict[str, Path], command: Command) -> None:
-    ended = command("sample", runs["characters"], "-n", 2, "--length", 5, "--seed", 3)
-    assert ended.out.startswith("--- 1, seed 3, -")
-    assert "\n--- 2, seed 4, -" in ended.out
+def test_several_texts_have_headings(runs: dict[str, Path], elman: Elman) -> None:
+    ended = elman("sample", runs["characters"], "-n", 2, "--length", 5, "--seed", 3)
+    assert ended.stdout.startswith("--- 1, seed 3, -")
+    assert "\n--- 2, seed 4, -" in ended.stdout
 
 
-def test_words_are_spaced_from_the_prompt(runs: dict[str, Path], command: Command) -> None:
+def test_words_are_spaced_from_the_prompt(runs: dict[str, Path], elman: Elman) -> None:
     for prompt in ("that is the", "that is the "):
-        ended = command("sample", runs["words"], "--prompt", prompt, "--length", 3, "--temperature", 0)
-        assert ended.out.startswith("that is the question.\n")
+        ended = elman("sample", runs["words"], "--prompt", prompt, "--length", 3, "--temperature", 0)
+        assert ended.stdout.startswith("that is the question.\n")
 
 
-def test_filters_stop_texts_and_greedy(runs: dict[str, Path], command: Command) -> None:
+def test_filters_stop_texts_and_greedy(runs: dict[str, Path], elman: Elman) -> None:
     asked = ("sample", runs["characters"], "--prompt", "to b", "--length", 200, "--json", "--seed", 2)
     greedy, only, ruled = (
-        json.loads(command(*asked, *flags).out)
+        json.loads(elman(*asked, *flags).stdout)
         for flags in (("--temperature", 0), ("--top-k", 1), ("--top-p", 0.001, "--min-p", 0.5))
     )
     assert greedy["text"] == only["text"] == ruled["text"]
-    stopped = json.loads(command(*asked, "--temperature", 0, "--stop", "zzz", "--stop", greedy["text"][5:9]).out)
+    stopped = json.loads(elman(*asked, "--temperature", 0, "--stop", "zzz", "--stop", greedy["text"][5:9]).stdout)
     assert stopped["stopped"] == "stop"
     assert greedy["text"].startswith(stopped["text"])
     assert greedy["text"][5:9] not in stopped["text"]
 
 
-def test_a_prompt_from_a_file(runs: dict[str, Path], command: Command, tmp_path: Path) -> None:
+def test_a_prompt_from_a_file(runs: dict[str, Path], elman: Elman, tmp_path: Path) -> None:
     (tmp_path / "start.txt").write_text("né 😀", encoding="utf-8")
-    ended = command(
+    ended = elman(
         "sample", runs["characters"], "--prompt-file", tmp_path / "start.txt", "--length", 4, "--temperature", 0
     )
-    assert ended.out.startswith("né 😀 😀")
+    assert ended.stdout.startswith("né 😀 😀")
 
 
-def test_a_byte_model_reads_any_prompt_file(runs: dict[str, Path], command: Command, tmp_path: Path) -> None:
+def test_a_byte_model_reads_any_prompt_file(runs: dict[str, Path], elman: Elman, tmp_path: Path) -> None:
     (tmp_path / "start.bin").write_bytes(b"to be\xff")
     asked = ("--prompt-file", tmp_path / "start.bin", "--length", 4, "--seed", 1, "--json")
-    assert json.loads(command("sample", runs["bytes"], *asked).out)["tokens"] == 4
+    assert json.loads(elman("sample", runs["bytes"], *asked).stdout)["tokens"] == 4
 
 
-def test_output_goes_to_a_file(runs: dict[str, Path], command: Command, tmp_path: Path) -> None:
+def test_output_goes_to_a_file(runs: dict[str, Path], elman: Elman, tmp_path: Path) -> None:
     target = tmp_path / "out.txt"
     asked = ("sample", runs["characters"], "--length", 20, "--seed", 1)
-    assert command(*asked, "--output", target).out == ""
-    assert target.read_text(encoding="utf-8") == command(*asked).out
+    assert elman(*asked, "--output", target).stdout == ""
+    assert target.read_text(encoding="utf-8") == elman(*asked).stdout
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_beam_search_gives_the_likeliest(runs: dict[str, Path], command: Command) -> None:
+def test_beam_search_gives_the_likeliest(runs: dict[str, Path], elman: Elman) -> None:
     asked = ("sample", runs["characters"], "--prompt", "to b", "--length", 12, "--json")
-    rows = [json.loads(line) for line in command(*asked, "--beam", 8, "-n", 3).out.splitlines()]
+    rows = [json.loads(line) for line in elman(*asked, "--beam", 8, "-n", 3).stdout.splitlines()]
     assert [row["seed"] for row in rows] == [None] * 3
     assert rows[0]["logprob"] >= rows[1]["logprob"] >= rows[2]["logprob"]
-    greedy = json.loads(command(*asked, "--temperature", 0).out)
+    greedy = json.loads(elman(*asked, "--temperature", 0).stdout)
     assert rows[0]["logprob"] >= greedy["logprob"]
-    assert json.loads(command(*asked, "--beam", 1).out)["text"] == greedy["text"]
+    assert json.loads(elman(*asked, "--beam", 1).stdout)["text"] == greedy["text"]
 
 
-def test_novelty_finds_the_copied_passage(runs: dict[str, Path], command: Command) -> None:
+def test_novelty_finds_the_copied_passage(runs: dict[str, Path], elman: Elman) -> None:
     asked = ("sample", runs["characters"], "--prompt", "to be, or", "--length", 30, "--temperature", 0, "--novelty")
-    row = json.loads(command(*asked, "--json").out)
+    row = json.loads(elman(*asked, "--json").stdout)
     found = row["novelty"]
     assert found["n"] == 20
     assert found["longest"] == len(found["passage"]) >= 10
     assert found["passage"] in row["text"]
     assert found["passage"] in TEXT
     assert 0 <= found["share"] <= 1
-    ended = command(*asked)
-    assert f"the longest copied passage has {found['longest']} symbols" in ended.err
-    assert ended.out == f"to be, or{row['text']}\n"
+    ended = elman(*asked)
+    assert f"the longest copied passage has {found['longest']} symbols" in ended.stderr
+    assert ended.stdout == f"to be, or{row['text']}\n"
 
 
-def test_novelty_of_words(runs: dict[str, Path], command: Command) -> None:
-    row = json.loads(command("sample", runs["words"], "--length", 40, "--seed", 1, "--novelty", "--json").out)
+def test_novelty_of_words(runs: dict[str, Path], elman: Elman) -> None:
+    row = json.loads(elman("sample", runs["words"], "--length", 40, "--seed", 1, "--novelty", "--json").stdout)
     assert row["novelty"]["longest"] >= 3
 
 
 def test_novelty_needs_the_training_text(
-    runs: dict[str, Path], command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    runs: dict[str, Path], elman: Elman, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     loaded = load(runs["characters"])
     loaded.config["data"]["sources"] = [str(tmp_path / "gone.txt")]
     monkeypatch.setattr("elman.runs.load", lambda *_, **__: loaded)
-    ended = command("sample", runs["characters"], "--novelty")
-    assert ended.code == 2
-    assert ended.err.startswith("error: ")
-    assert "gone.txt" in ended.err
+    ended = elman("sample", runs["characters"], "--novelty")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: ")
+    assert "gone.txt" in ended.stderr
 
 
-def test_unknown_symbols_of_the_prompt(runs: dict[str, Path], command: Command) -> None:
+def test_unknown_symbols_of_the_prompt(runs: dict[str, Path], elman: Elman) -> None:
     asked = ("sample", runs["characters"], "--prompt", "to ß", "--length", 5, "--seed", 1)
-    ended = command(*asked)
-    assert ended.code == 0
-    assert "'ß' x 1; policy: skip" in ended.err
-    assert json.loads(command(*asked, "--json").out)["unknown"] == {"ß": 1}
-    refused = command(*asked, "--unknown", "error")
-    assert refused.code == 2
-    assert "'ß'" in refused.err
+    ended = elman(*asked)
+    assert ended.returncode == 0
+    assert "'ß' x 1; policy: skip" in ended.stderr
+    assert json.loads(elman(*asked, "--json").stdout)["unknown"] == {"ß": 1}
+    refused = elman(*asked, "--unknown", "error")
+    assert refused.returncode == 2
+    assert "'ß'" in refused.stderr
 
 
 class Terminal(io.StringIO):
@@ -199,27 +179,27 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize("kind", ["characters", "bytes", "words"])
 def test_a_single_text_streams_to_a_terminal(
-    kind: str, runs: dict[str, Path], command: Command, monkeypatch: pytest.MonkeyPatch
+    kind: str, runs: dict[str, Path], elman: Elman, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = ("sample", runs[kind], "--prompt", "to b", "--length", 60, "--seed", 2)
-    expected = command(*asked).out
+    expected = elman(*asked).stdout
     with monkeypatch.context() as patch:
         terminal = Terminal()
         patch.setattr(sys, "stdout", terminal)
-        assert command(*asked).code == 0
+        assert elman(*asked).returncode == 0
     assert terminal.getvalue() == expected
     assert len(terminal.pieces) > 50
     assert "\ufffd" not in terminal.getvalue()
 
 
 def test_a_terminal_never_gets_controls_or_broken_characters(
-    runs: dict[str, Path], command: Command, monkeypatch: pytest.MonkeyPatch
+    runs: dict[str, Path], elman: Elman, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal = Terminal()
     asked = ("sample", runs["bytes"], "--prompt", "\x1b[2J\x9b", "--temperature", 50, "--length", 400, "--seed", 1)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", terminal)
-        assert command(*asked).code == 0
+        assert elman(*asked).returncode == 0
     written = terminal.getvalue()
     assert written.startswith("␛[2J<9b>")
     assert not any((ord(c) < 32 and c not in "\n\t") or 0x7F <= ord(c) < 0xA0 for c in written)
@@ -245,30 +225,30 @@ def test_a_terminal_never_gets_controls_or_broken_characters(
     ],
 )
 def test_misuse_ends_with_2_and_a_sentence(
-    flags: tuple[object, ...], named: str, runs: dict[str, Path], command: Command
+    flags: tuple[object, ...], named: str, runs: dict[str, Path], elman: Elman
 ) -> None:
-    ended = command("sample", runs["characters"], *flags)
-    assert ended.code == 2
-    assert ended.out == ""
-    assert ended.err.startswith("error: ")
-    assert named in ended.err
-    assert "Traceback" not in ended.err
+    ended = elman("sample", runs["characters"], *flags)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("error: ")
+    assert named in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
-def test_a_prompt_file_that_is_no_text(runs: dict[str, Path], command: Command, tmp_path: Path) -> None:
+def test_a_prompt_file_that_is_no_text(runs: dict[str, Path], elman: Elman, tmp_path: Path) -> None:
     (tmp_path / "start.bin").write_bytes(b"abc\xff")
-    ended = command("sample", runs["characters"], "--prompt-file", tmp_path / "start.bin")
-    assert ended.code == 2
-    assert "position 3 (value 0xff)" in ended.err
+    ended = elman("sample", runs["characters"], "--prompt-file", tmp_path / "start.bin")
+    assert ended.returncode == 2
+    assert "position 3 (value 0xff)" in ended.stderr
 
 
-def test_a_missing_run(command: Command, tmp_path: Path) -> None:
-    ended = command("sample", tmp_path / "nothing")
-    assert ended.code == 2
-    assert "nothing" in ended.err
+def test_a_missing_run(elman: Elman, tmp_path: Path) -> None:
+    ended = elman("sample", tmp_path / "nothing")
+    assert ended.returncode == 2
+    assert "nothing" in ended.stderr
 
 
-def test_help_has_examples(command: Command) -> None:
-    ended = command("sample", "--help")
-    assert ended.code == 0
-    assert "elman sample runs/input" in ended.out
+def test_help_has_examples(elman: Elman) -> None:
+    ended = elman("sample", "--help")
+    assert ended.returncode == 0
+    assert "elman sample runs/input" in ended.stdout

@@ -9,25 +9,16 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
 
-import elman.cli
 from elman.training.corpus import TextOptions
 from elman.training.display import QuietDisplay
 from elman.training.ngram import train_ngram_run
 
+Elman = Callable[..., Any]
 TEXT = "to be, or not to be: that is the question.\nwhether 'tis nobler in the mind to suffer\n" * 12
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Ended]
 
 
 @pytest.fixture(scope="module")
@@ -48,74 +39,62 @@ def other(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    def run(*arguments: object, stdin: bytes = b"") -> Ended:
-        monkeypatch.setattr(sys, "argv", ["elman", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
-        with pytest.raises(SystemExit) as end:
-            elman.cli.main()
-        return Ended(end.value.code or 0, *capsys.readouterr())
-
-    return run
-
-
-def test_text_has_a_row_a_line_and_the_totals(run: Path, other: Path, command: Command) -> None:
-    ended = command("score", run, other)
-    assert ended.code == 0
-    assert ended.err == ""
-    rows = ended.out.splitlines()
+def test_text_has_a_row_a_line_and_the_totals(run: Path, other: Path, elman: Elman) -> None:
+    ended = elman("score", run, other)
+    assert ended.returncode == 0
+    assert ended.stderr == ""
+    rows = ended.stdout.splitlines()
     assert rows[1].endswith("to be <b>.")
     assert rows[2].endswith("that é")
-    assert re.search(r"\d+ symbols: \d+\.\d{4} nats, .* bits a symbol, perplexity", ended.out)
-    assert "not in the vocabulary" in ended.out
+    assert re.search(r"\d+ symbols: \d+\.\d{4} nats, .* bits a symbol, perplexity", ended.stdout)
+    assert "not in the vocabulary" in ended.stdout
 
 
-def test_json_lines_name_every_symbol(run: Path, other: Path, command: Command) -> None:
-    ended = command("score", run, other, "--json")
-    rows = [json.loads(line) for line in ended.out.splitlines()]
+def test_json_lines_name_every_symbol(run: Path, other: Path, elman: Elman) -> None:
+    ended = elman("score", run, other, "--json")
+    rows = [json.loads(line) for line in ended.stdout.splitlines()]
     text = other.read_text(encoding="utf-8")
     assert "".join(row["text"] for row in rows) == text
     assert [row["index"] for row in rows] == list(range(len(text)))
     for row in rows:
         assert row.get("unknown", False) == (row["symbol"] in "<>é")
         assert (row["nats"] is None) == row.get("unknown", False)
-    assert command("score", run, other, "--format", "jsonl").out == ended.out
+    assert elman("score", run, other, "--format", "jsonl").stdout == ended.stdout
 
 
-def test_the_sum_is_that_of_the_evaluation(run: Path, command: Command, tmp_path: Path) -> None:
+def test_the_sum_is_that_of_the_evaluation(run: Path, elman: Elman, tmp_path: Path) -> None:
     path = tmp_path / "more.txt"
     path.write_text(TEXT[:300], encoding="utf-8")
-    rows = [json.loads(line) for line in command("score", run, path, "--json").out.splitlines()]
+    rows = [json.loads(line) for line in elman("score", run, path, "--json").stdout.splitlines()]
     mean = sum(row["nats"] for row in rows[1:]) / (len(rows) - 1)
-    evaluated = json.loads(command("eval", run, path, "--json", "--no-ngrams").out)
+    evaluated = json.loads(elman("eval", run, path, "--json", "--no-ngrams").stdout)
     assert evaluated["tokens"] == len(rows) - 1
     # the evaluation has no newline before the text, which an n-gram model remembers for three symbols
     assert mean == pytest.approx(evaluated["nats"], abs=0.02)
 
 
-def test_a_page_goes_to_a_file(run: Path, other: Path, command: Command, tmp_path: Path) -> None:
+def test_a_page_goes_to_a_file(run: Path, other: Path, elman: Elman, tmp_path: Path) -> None:
     target = tmp_path / "page.html"
-    ended = command("score", run, other, "--format", "html", "--output", target)
-    assert (ended.code, ended.out) == (0, "")
+    ended = elman("score", run, other, "--format", "html", "--output", target)
+    assert (ended.returncode, ended.stdout) == (0, "")
     page = target.read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>")
     assert "Content-Security-Policy" in page
     assert "other.txt" in page
     assert "&lt;" in page
-    assert page == command("score", run, other, "--format", "html").out
+    assert page == elman("score", run, other, "--format", "html").stdout
 
 
-def test_standard_input(run: Path, command: Command) -> None:
-    ended = command("score", run, "-", "--json", stdin=b"to be")
-    assert [json.loads(line)["symbol"] for line in ended.out.splitlines()] == ["t", "o", " ", "b", "e"]
-    refused = command("score", run, "-", stdin=b"to\xff")
-    assert refused.code == 2
-    assert "position 2 (value 0xff)" in refused.err
-    assert command("score", run, "-", "--encoding", "latin-1", stdin=b"to\xff").code == 0
+def test_standard_input(run: Path, elman: Elman) -> None:
+    ended = elman("score", run, "-", "--json", stdin=b"to be")
+    assert [json.loads(line)["symbol"] for line in ended.stdout.splitlines()] == ["t", "o", " ", "b", "e"]
+    refused = elman("score", run, "-", stdin=b"to\xff")
+    assert refused.returncode == 2
+    assert "position 2 (value 0xff)" in refused.stderr
+    assert elman("score", run, "-", "--encoding", "latin-1", stdin=b"to\xff").returncode == 0
 
 
-def test_a_terminal_gets_colours(run: Path, other: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_colours(run: Path, other: Path, elman: Elman, monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -125,21 +104,21 @@ def test_a_terminal_gets_colours(run: Path, other: Path, command: Command, monke
     monkeypatch.delenv("NO_COLOR", raising=False)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", terminal)
-        assert command("score", run, other).code == 0
+        assert elman("score", run, other).returncode == 0
     assert "\x1b[" in terminal.getvalue()
     plain = re.sub("\x1b\\[[0-9;]*m", "", terminal.getvalue())
     assert "to be <b>." in plain
 
 
-def test_unknown_symbols_are_treated_as_asked(run: Path, other: Path, command: Command) -> None:
+def test_unknown_symbols_are_treated_as_asked(run: Path, other: Path, elman: Elman) -> None:
     rows = [
-        json.loads(line) for line in command("score", run, other, "--json", "--unknown", "replace:e").out.splitlines()
+        json.loads(line) for line in elman("score", run, other, "--json", "--unknown", "replace:e").stdout.splitlines()
     ]
     assert all(math.isfinite(row["nats"]) for row in rows)
     assert [row["symbol"] for row in rows if row.get("unknown")] == ["<", ">", "é"]
-    refused = command("score", run, other, "--unknown", "error")
-    assert refused.code == 2
-    assert "'<'" in refused.err
+    refused = elman("score", run, other, "--unknown", "error")
+    assert refused.returncode == 2
+    assert "'<'" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -153,15 +132,15 @@ def test_unknown_symbols_are_treated_as_asked(run: Path, other: Path, command: C
         (("-", "--device", "tpu"), "--device"),
     ],
 )
-def test_misuse_ends_with_2_and_a_sentence(arguments: tuple[str, ...], named: str, run: Path, command: Command) -> None:
-    ended = command("score", run, *arguments)
-    assert ended.code == 2
-    assert ended.err.startswith("error: ")
-    assert named in ended.err
-    assert "Traceback" not in ended.err
+def test_misuse_ends_with_2_and_a_sentence(arguments: tuple[str, ...], named: str, run: Path, elman: Elman) -> None:
+    ended = elman("score", run, *arguments)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: ")
+    assert named in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
-def test_help_has_examples(command: Command) -> None:
-    ended = command("score", "--help")
-    assert ended.code == 0
-    assert "elman score runs/input other.txt" in ended.out
+def test_help_has_examples(elman: Elman) -> None:
+    ended = elman("score", "--help")
+    assert ended.returncode == 0
+    assert "elman score runs/input other.txt" in ended.stdout

@@ -16,7 +16,7 @@ FLOPS = 300e9
 
 
 def facts(tokens: int = 1_000_000, seconds: float | None = None, unit: str = "character") -> Facts:
-    return Facts(tokens, 65, unit, seconds, bf16_pays=lambda hidden: hidden >= 128)
+    return Facts(tokens, unit, seconds, bf16_pays=lambda hidden: hidden >= 128)
 
 
 def probe(sizes: Sizes, settings: Settings) -> float:

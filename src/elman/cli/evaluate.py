@@ -69,9 +69,7 @@ def evaluate(
     if not sources and (encoding or errors):
         raise MisuseError("--encoding and --errors are for files; the run's own text is read as it was in training.")
     device, _ = machine.prepare(device, threads)
-    loaded = load(run, device=device, backend=backend)
-    if unknown is not None:
-        loaded = loaded._replace(vocabulary=loaded.vocabulary.with_unknown(unknown))
+    loaded = load(run, device=device, backend=backend, unknown=unknown)
     train = None
     if sources:
         text = compare.other_text(loaded, sources, encoding=encoding, errors=errors)

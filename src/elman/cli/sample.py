@@ -95,9 +95,7 @@ def sample(
             "--beam searches and draws nothing; leave out --temperature, --top-k, --top-p, --min-p, --seed."
         )
     device, _ = machine.prepare(device, threads)
-    loaded = load(run, device=device, backend=backend)
-    if unknown is not None:
-        loaded = loaded._replace(vocabulary=loaded.vocabulary.with_unknown(unknown))
+    loaded = load(run, device=device, backend=backend, unknown=unknown)
     vocabulary = loaded.vocabulary
     if prompt_file is not None:
         prompt = _read_prompt(prompt_file, "surrogateescape" if vocabulary.kind == "bytes" else "strict")

@@ -69,8 +69,8 @@ def score(
     if form not in FORMATS:
         raise MisuseError(f"--format is {form!r}; it takes {', '.join(FORMATS)}.")
     device, _ = machine.prepare(device, threads)
-    loaded = load(run, device=device, backend=backend)
-    vocabulary = loaded.vocabulary if unknown is None else loaded.vocabulary.with_unknown(unknown)
+    loaded = load(run, device=device, backend=backend, unknown=unknown)
+    vocabulary = loaded.vocabulary
     text = _read(loaded, file, encoding, errors)
     if not text:
         raise MisuseError(f"{_name(file)} is empty; there is nothing to score.")

@@ -63,12 +63,22 @@ def resolve(sources: Sequence[str | os.PathLike[str]], notices: list[str] | None
     return found
 
 
+def is_remote(name: str) -> bool:
+    """Whether a source is a URL."""
+    return name.startswith(("http://", "https://"))
+
+
+def is_path(name: str) -> bool:
+    """Whether a source names files of this machine: no URL, and not the interpreter's library."""
+    return name != STDLIB and not is_remote(name)
+
+
 def _resolve_one(name: str, notices: list[str]) -> list[Source]:
     if not name:
         raise MisuseError("An empty name was given where a text is needed.")
     if name == STDLIB:
         return _stdlib()
-    if name.startswith(("http://", "https://")):
+    if is_remote(name):
         url, checksum = split_checksum(name)
         return [Source(url, fetch(url, sha256=checksum))]
     path = Path(name).expanduser()

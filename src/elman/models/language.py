@@ -126,11 +126,7 @@ class LanguageModel(nn.Module):
         Returns:
             By state name a tensor [layers, B, hidden].
         """
-        like = self.embedding.weight
-        return {
-            name: torch.zeros(self.layers, batch, self.hidden, device=like.device, dtype=like.dtype)
-            for name in self.recurrence.states
-        }
+        return self.recurrent.initial_state(batch)
 
     def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Scores of the next token after every token.

@@ -7,7 +7,7 @@ samples/            texts drawn while it learnt
 resume/             complete checkpoints: weights, optimiser, random states, data position, carried hidden state
 """
 
-from elman.runs.checkpoint import Checkpoint, has_checkpoint, latest_checkpoint, write_checkpoint
+from elman.runs.checkpoint import Checkpoint, drop_newest, latest_checkpoint, newest_step, write_checkpoint
 from elman.runs.config import read_config, write_config
 from elman.runs.folder import RunFolder
 from elman.runs.model import LoadedRun, load, save_model
@@ -16,9 +16,10 @@ __all__ = [
     "Checkpoint",
     "LoadedRun",
     "RunFolder",
-    "has_checkpoint",
+    "drop_newest",
     "latest_checkpoint",
     "load",
+    "newest_step",
     "read_config",
     "save_model",
     "write_checkpoint",

@@ -72,11 +72,6 @@ def write_checkpoint(folder: RunFolder, step: int, tensors: Mapping[str, Tensor]
         shutil.rmtree(part, ignore_errors=True)
 
 
-def has_checkpoint(folder: RunFolder) -> bool:
-    """Whether there is a complete checkpoint, damaged or not."""
-    return bool(_complete(folder.resume))
-
-
 def newest_tensors(folder: RunFolder) -> Path | None:
     """The tensor file of the newest checkpoint, whole or not; None where there is none."""
     found = _complete(folder.resume)

@@ -40,7 +40,13 @@ def save_model(folder: RunFolder, tensors: Mapping[str, Tensor], **facts: object
     write_tensors(folder.model, tensors, {key: str(value) for key, value in facts.items()})
 
 
-def load(run: str | os.PathLike[str], *, device: str | torch.device = "cpu", backend: str = "auto") -> LoadedRun:
+def load(
+    run: str | os.PathLike[str],
+    *,
+    device: str | torch.device = "cpu",
+    backend: str = "auto",
+    unknown: str | None = None,
+) -> LoadedRun:
     """Open a run folder: the model with its best weights, its vocabulary and its configuration.
 
     Nothing is unpickled and nothing evaluated: equations are parsed, a network's tensors are checked against the shapes
@@ -50,6 +56,7 @@ def load(run: str | os.PathLike[str], *, device: str | torch.device = "cpu", bac
         run: the run folder.
         device: where the model shall live; a run trained on a GPU opens on a CPU and back.
         backend: as for :class:`elman.nn.Recurrent`.
+        unknown: another treatment of unseen symbols than the run's own.
 
     Returns:
         The model in evaluation mode, the vocabulary, the configuration.
@@ -82,6 +89,8 @@ def load(run: str | os.PathLike[str], *, device: str | torch.device = "cpu", bac
         raise FailureError(
             f"{folder.config}: the model knows {model.vocabulary_size} symbols, the vocabulary has {vocabulary.size}."
         )
+    if unknown is not None:
+        vocabulary = vocabulary.with_unknown(unknown)
     return LoadedRun(model, vocabulary, config)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from elman.data.batches import geometry, windows
 from elman.errors import MisuseError
 from elman.training.optimisers import ADAPTIVE, USUAL_RATES, optimiser_name
+from elman.training.schedules import most_steps
 from elman.training.settings import Settings
 
 HIDDEN_WIDTHS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -65,7 +66,6 @@ class Facts:
 
     Attributes:
         tokens: of the training part.
-        vocabulary: number of symbols.
         unit: what a token is.
         seconds: left for training, if the limit is in minutes.
         bf16_pays: whether this device and recurrence are faster in bfloat16.
@@ -73,7 +73,6 @@ class Facts:
     """
 
     tokens: int
-    vocabulary: int
     unit: str
     seconds: float | None
     bf16_pays: Callable[[int], bool]
@@ -214,15 +213,11 @@ def _precision(settings: Settings, request: Request, facts: Facts, sizes: Sizes)
 
 
 def _steps(settings: Settings, facts: Facts) -> int:
-    limits = []
-    if settings.steps is not None:
-        limits.append(settings.steps)
-    if settings.epochs is not None:
-        _, unroll, length = geometry(facts.tokens, settings.batch, settings.unroll)
-        limits.append(max(1, round(settings.epochs * windows(length, unroll))))
-    if not limits:
+    _, unroll, length = geometry(facts.tokens, settings.batch, settings.unroll)
+    steps = most_steps(settings, windows(length, unroll))
+    if steps is None:
         raise MisuseError("A training needs a limit: --minutes, --steps or --epochs.")
-    return min(limits)
+    return steps
 
 
 def _by_tokens(candidates: list[Sizes], seen: int, facts: Facts) -> Sizes:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from elman.data.sources import is_remote
 from elman.data.vocabulary import Vocabulary
 from elman.errors import MisuseError
 from elman.models.likelihood import token_nats
@@ -72,7 +73,7 @@ def require_local(run: LoadedRun) -> None:
     Raises:
         MisuseError: the run's text was read from a URL.
     """
-    remote = [source for source in run.config["data"]["sources"] if "://" in source]
+    remote = [source for source in run.config["data"]["sources"] if is_remote(source)]
     if remote:
         raise MisuseError(f"The training text is at {remote[0]}, which is not fetched for a comparison.")
 

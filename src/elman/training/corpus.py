@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from elman.data.sources import is_path
 from elman.data.tokens import Corpus, prepare
 from elman.data.vocabulary import Vocabulary, from_json
 from elman.errors import FailureError, MisuseError
@@ -74,11 +75,6 @@ def describe_corpus(corpus: Corpus, display: Display) -> None:
     )
 
 
-def is_no_path(source: str) -> bool:
-    """Whether a source is a URL or a name such as ``python:stdlib``."""
-    return "://" in source or source.startswith("python:")
-
-
 def refuse_inside(out: Path, sources: Sequence[str]) -> None:
     """Refuse a run folder inside a text folder: the run would become part of the text, which could not be read again.
 
@@ -88,16 +84,14 @@ def refuse_inside(out: Path, sources: Sequence[str]) -> None:
     inside = Path(os.path.realpath(out))
     for source in sources:
         folder = Path(os.path.realpath(os.path.expanduser(source)))
-        if not is_no_path(source) and os.path.isdir(folder) and inside.is_relative_to(folder):
+        if is_path(source) and os.path.isdir(folder) and inside.is_relative_to(folder):
             raise MisuseError(f"The run folder {out} lies inside the text folder {source}. Name another with --out.")
 
 
 def describe_data(sources: Sequence[str], text: TextOptions, corpus: Corpus) -> dict[str, Any]:
     """The record of a run's text for ``config.json``."""
     return {
-        "sources": [
-            source if is_no_path(source) else os.path.abspath(os.path.expanduser(source)) for source in sources
-        ],
+        "sources": [os.path.abspath(os.path.expanduser(source)) if is_path(source) else source for source in sources],
         "options": asdict(text),
         "fingerprint": corpus.fingerprint,
         "tokens": {"train": len(corpus.train), "valid": len(corpus.valid), "test": len(corpus.test)},

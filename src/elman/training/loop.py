@@ -14,8 +14,7 @@ from torch import nn
 
 from elman.errors import FailureError
 from elman.files import disk_failure, write_whole
-from elman.runs import RunFolder, latest_checkpoint, save_model, write_checkpoint
-from elman.runs.checkpoint import drop_newest, newest_step
+from elman.runs import RunFolder, drop_newest, latest_checkpoint, newest_step, save_model, write_checkpoint
 from elman.training.averaging import WeightAverage
 from elman.training.display import Display
 from elman.training.guard import Guard
@@ -23,7 +22,7 @@ from elman.training.interrupts import StopRequest, stop_on_signals
 from elman.training.optimisers import build_optimiser
 from elman.training.progress import Outcome, Progress
 from elman.training.reports import Reporter
-from elman.training.schedules import Plan, rate_factor
+from elman.training.schedules import Plan, most_steps, rate_factor
 from elman.training.settings import SEEDS, Settings
 from elman.training.snapshot import capture, give_back
 from elman.training.task import Task
@@ -207,18 +206,14 @@ class Trainer:
         if now - self._fitted_at < FIT_SHARE * settings.minutes * 60:
             return
         pace = (now - self._fitted_at) / max(1, progress.step - self._fitted_step)
-        if self.plan.fit(progress.step, settings.minutes * 60 - progress.seconds, pace, self._most_steps()):
+        if self.plan.fit(
+            progress.step,
+            settings.minutes * 60 - progress.seconds,
+            pace,
+            most_steps(settings, self.task.steps_an_epoch),
+        ):
             self.reporter.write(progress, self.task, {"event": "plan", "steps": self.plan.total})
         self._fitted_at, self._fitted_step = now, progress.step
-
-    def _most_steps(self) -> int | None:
-        """The limit in steps or epochs, whichever comes first; None where there is none."""
-        limits = []
-        if self.settings.steps is not None:
-            limits.append(self.settings.steps)
-        if self.settings.epochs is not None:
-            limits.append(round(self.settings.epochs * self.task.steps_an_epoch))
-        return min(limits, default=None)
 
     def _checkpoint_due(self) -> bool:
         if self.settings.checkpoint_every:
@@ -348,7 +343,7 @@ class Trainer:
     def extend(self) -> None:
         """Draw the plan anew for limits that were changed at a resume, from the first step to the new last one."""
         settings, progress = self.settings, self.progress
-        total = self._most_steps()
+        total = most_steps(settings, self.task.steps_an_epoch)
         if settings.minutes is not None:
             pace = progress.seconds / max(1, progress.step)
             left = max(0.0, settings.minutes * 60 - progress.seconds)

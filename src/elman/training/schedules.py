@@ -62,6 +62,16 @@ class Plan:
         return asdict(self)
 
 
+def most_steps(settings: Settings, steps_an_epoch: int) -> int | None:
+    """The limit in steps or epochs, whichever comes first, as optimiser steps; None where there is neither."""
+    limits = []
+    if settings.steps is not None:
+        limits.append(settings.steps)
+    if settings.epochs is not None:
+        limits.append(max(1, round(settings.epochs * steps_an_epoch)))
+    return min(limits, default=None)
+
+
 def rate_factor(settings: Settings, step: int, progress: float, epoch: float) -> float:
     """The learning rate at a step as a share of the highest one; "plateau" is kept by the loop, not here.
 

@@ -16,7 +16,7 @@ from elman.data.vocabulary import Vocabulary
 from elman.equations import Recurrence
 from elman.errors import FailureError, MisuseError
 from elman.models.language import LanguageModel
-from elman.runs import RunFolder, has_checkpoint, read_config, write_config
+from elman.runs import RunFolder, newest_step, read_config, write_config
 from elman.runs.model import check_resumable
 from elman.training import machine
 from elman.training.choose import Choice, Facts, Request, Sizes, choose
@@ -116,7 +116,6 @@ def _choose(corpus: Corpus, recurrence: Recurrence, wishes: Wishes, request: Req
     settings = request.settings
     facts = Facts(
         tokens=len(corpus.train),
-        vocabulary=corpus.vocabulary.size,
         unit=unit_of(corpus.vocabulary),
         seconds=seconds,
         bf16_pays=lambda hidden: machine.bf16_pays(settings.device, settings.backend, recurrence, hidden),
@@ -191,7 +190,7 @@ def resume_language_model(
             f"{folder.config} lacks what a resume needs ({error!r}); it was not made by a training."
         ) from error
     with folder.locked(), choose_display(str(run), quiet=quiet, as_json=as_json) as display:
-        fresh = not has_checkpoint(folder)
+        fresh = newest_step(folder) < 0
         if fresh and (folder.model.exists() or (folder.metrics.exists() and folder.metrics.stat().st_size)):
             raise FailureError(
                 f"{run} has no checkpoint in its folder resume/, which a copy may have left out; "
