@@ -25,6 +25,7 @@ FLOORS = (
     {"data", "models"},
     {"runs"},
     {"training", "generate", "insight"},
+    {"bench"},
     {"elman"},  # the package's own __init__: the names that `import elman` gives
     {"web"},
     {"cli"},

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the folder for those that can be made again."""
 
 from __future__ import annotations
 
@@ -78,6 +78,24 @@ def disk_failure(path: str | os.PathLike[str], error: Exception) -> FailureError
     return FailureError(
         f"Could not write {path}: {error}. {advice} and try again; what stood there before is unharmed."
     )
+
+
+def cache_folder(name: str) -> Path:
+    """The cache folder for one purpose; it is not created here.
+
+    ``ELMAN_CACHE_DIR`` decides, else ``XDG_CACHE_HOME/elman``, else ``~/.cache/elman``.
+
+    Args:
+        name: the purpose: ``"downloads"``, ``"tokens"`` or ``"compiled"``.
+
+    Returns:
+        The folder's path.
+    """
+    if chosen := os.environ.get("ELMAN_CACHE_DIR"):
+        return Path(chosen).expanduser() / name
+    if xdg := os.environ.get("XDG_CACHE_HOME"):
+        return Path(xdg).expanduser() / "elman" / name
+    return Path.home() / ".cache" / "elman" / name
 
 
 def sync(path: str | os.PathLike[str]) -> None:

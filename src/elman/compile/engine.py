@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from elman.compile import reference, torch_fused
 from elman.compile.check import check_operands
+from elman.compile.cpu import run as compiled
 from elman.equations import Recurrence
 from elman.errors import MisuseError
 
@@ -42,6 +44,7 @@ class Backend:
         refusal: (recurrence, x, every_state) to why it cannot run this, or None if it can.
         slower: (recurrence, x, whether rows have lengths of their own) to why "auto" had better pass it over, or None.
         run: as :func:`elman.compile.reference.run`.
+        looks_up: its run takes x as a table and an ``index`` [T, B] of its rows.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Backend:
     refusal: Callable[[Recurrence, Tensor, bool], str | None]
     slower: Callable[[Recurrence, Tensor, bool], str | None]
     run: Callable[..., Outcome]
+    looks_up: bool = False
 
 
 def _torch_refusal(recurrence: Recurrence, x: Tensor, every_state: bool) -> str | None:
@@ -77,6 +81,16 @@ def _torch_slower(recurrence: Recurrence, x: Tensor, ragged: bool) -> str | None
     return None
 
 
+def _compiled_refusal(recurrence: Recurrence, x: Tensor, every_state: bool) -> str | None:
+    return compiled.refusal(x)
+
+
+def _compiled_slower(recurrence: Recurrence, x: Tensor, ragged: bool) -> str | None:
+    if len(x) == 1 and not torch.is_grad_enabled():
+        return "for a single step packing the weights takes longer than computing"
+    return None
+
+
 def _is_autocast(x: Tensor) -> bool:
     return torch.is_autocast_enabled(x.device.type)
 
@@ -87,13 +101,13 @@ def _never(*_: object) -> None:
 
 #: From the fastest to the slowest; "auto" takes the first that does not refuse. The last refuses nothing.
 BACKENDS: tuple[Backend, ...] = (
+    Backend("cpu", "cpu (compiled for this machine)", _compiled_refusal, _compiled_slower, compiled.run, True),
     Backend("torch", "torch (its fused kernel)", _torch_refusal, _torch_slower, torch_fused.run),
     Backend("reference", "reference (eager torch)", _never, _never, reference.run),
 )
 
 #: Names that users may give for what this version does not have.
 ABSENT = {
-    "cpu": "the compiled CPU backend is not part of this version",
     "gpu": "the compiled GPU backend is not part of this version",
 }
 
@@ -128,7 +142,7 @@ def choose(
     check_backend(backend)
     if backend in ABSENT:
         raise MisuseError(f"backend={backend!r} cannot run: {ABSENT[backend]}. Use 'auto', 'torch' or 'reference'.")
-    reasons = [ABSENT["gpu" if x.device.type == "cuda" else "cpu"]]
+    reasons = [ABSENT["gpu"]] if x.device.type == "cuda" else []
     for candidate in BACKENDS:
         if backend not in ("auto", candidate.name):
             continue
@@ -137,7 +151,7 @@ def choose(
             reason = candidate.slower(recurrence, x, ragged)
         if reason is None:
             why = "forced" if backend != "auto" else "; ".join(reasons)
-            return candidate, f"{candidate.title}: {why}"
+            return candidate, f"{candidate.title}: {why}" if why else candidate.title
         if backend != "auto":
             raise MisuseError(f"backend={backend!r} cannot run this: {reason}. Use 'auto' or 'reference'.")
         reasons.append(reason)
@@ -154,6 +168,7 @@ def run(
     backend: str = "auto",
     every_state: bool = False,
     lengths: Tensor | None = None,
+    index: Tensor | None = None,
 ) -> Result:
     """Run a recurrence over a whole sequence, differentiably.
 
@@ -167,6 +182,7 @@ def run(
         every_state: give the sequence of every state, not only of the output.
         lengths: the rows' own lengths [B], whole numbers from 1 to T on the device of x; default T. The last values
             are then those at each row's own end, and what the sequences hold beyond it means nothing.
+        index: [T, B] whole numbers; x is then a table [V, input] and its rows of these numbers are what is read.
 
     Returns:
         Sequences, last values and what ran.
@@ -175,7 +191,17 @@ def run(
         MisuseError: shapes or types that do not fit, an empty sequence or batch, or a forced backend that cannot run.
     """
     constants = constants or {}
-    check_operands(recurrence, parameters, x, state, constants)
-    chosen, sentence = choose(recurrence, x, backend=backend, every_state=every_state, ragged=lengths is not None)
-    outputs, final = chosen.run(recurrence, parameters, x, state, constants, every_state=every_state, lengths=lengths)
+    read = x if index is None else x.detach()[:1].expand(*index.shape, -1)
+    check_operands(recurrence, parameters, read, state, constants)
+    chosen, sentence = choose(recurrence, read, backend=backend, every_state=every_state, ragged=lengths is not None)
+    more = {}
+    if index is not None:
+        # a table that is larger than what is read of it had better be read first
+        if chosen.looks_up and 2 * len(x) <= index.numel():
+            more["index"] = index
+        else:
+            x = functional.embedding(index, x)
+    outputs, final = chosen.run(
+        recurrence, parameters, x, state, constants, every_state=every_state, lengths=lengths, **more
+    )
     return Result(outputs, final, sentence)

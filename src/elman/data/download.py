@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import cast
 
 from elman import __version__
-from elman.data.cache import cache_folder
 from elman.errors import FailureError, MisuseError
-from elman.files import write_whole
+from elman.files import cache_folder, write_whole
 
 _CHUNK = 1 << 18
 _ATTEMPTS = 3

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from elman.data.cache import cache_folder
-from elman.files import write_whole
+from elman.files import cache_folder, write_whole
 
 Tokens = npt.NDArray[np.unsignedinteger[Any]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from elman.data.vocabulary import Vocabulary
 from elman.errors import MisuseError
-from elman.generate.filters import Filters, draw, log_softmax
-from elman.generate.stepping import advance, check_sizes, evaluating, read, select, single_steps
+from elman.generate import compiled
+from elman.generate.filters import Filters, Scores, draw, log_softmax
+from elman.generate.stepping import State, advance, check_sizes, evaluating, read, select, single_steps
 from elman.generate.stream import Detokenizer, StopFinder, continuation
 
 Stopped = Literal["length", "stop", "end"]
@@ -114,23 +115,41 @@ def generate(
     filters = Filters(temperature, top_k, top_p, min_p, vocabulary.unpredicted | frozenset(banned))
     seeds = _seeds(samples, seed, generator)
     uniforms = _Uniforms(seeds)
-    follows = vocabulary.follows
-    every_row = np.arange(samples)
     with evaluating(model):
         scores, state, last, unknown = read(model, vocabulary, prompt)
         rows = [_Row(index, vocabulary, last, stop, until_end, on_token) for index in range(samples)]
         scores, state = scores.repeat(samples, axis=0), select(state, [0] * samples)
-        with single_steps():
-            for step in range(1, length + 1):
-                logprobs = log_softmax(scores)
-                ids = draw(filters(logprobs), uniforms.next())
-                for row, token, logprob in zip(rows, ids.tolist(), logprobs[every_row, ids].tolist(), strict=True):
-                    if row.stopped is None:
-                        row.accept(token, logprob, last=step == length)
-                if step == length or all(row.stopped for row in rows):
-                    break
-                scores, state = advance(model, ids, state, follows)
+        if compiled.can_draw(model):
+            steps = compiled.draws(model, filters, scores, state, uniforms.block, length, vocabulary.follows)
+        else:
+            steps = _draws(model, filters, scores, state, uniforms, length, vocabulary.follows)
+        for step, (ids, logprobs) in enumerate(steps, 1):
+            for row, token, logprob in zip(rows, ids.tolist(), logprobs.tolist(), strict=True):
+                if row.stopped is None:
+                    row.accept(token, logprob, last=step == length)
+            if all(row.stopped for row in rows):
+                break
     return [row.sample(seed, unknown) for row, seed in zip(rows, seeds, strict=True)]
+
+
+def _draws(
+    model: Any,
+    filters: Filters,
+    scores: Scores,
+    state: State,
+    uniforms: _Uniforms,
+    length: int,
+    follows: Mapping[int, int],
+) -> compiled.Draws:
+    """As :func:`elman.generate.compiled.draws`, for any model."""
+    every_row = np.arange(len(scores))
+    with single_steps():
+        for step in range(1, length + 1):
+            logprobs = log_softmax(scores)
+            ids = draw(filters(logprobs), uniforms.block(1)[0])
+            yield ids, logprobs[every_row, ids]
+            if step < length:
+                scores, state = advance(model, ids, state, follows)
 
 
 class _Row:
@@ -192,16 +211,16 @@ class _Uniforms:
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self._position = _UNIFORMS_A_BLOCK
+        self._left = np.empty((0, len(seeds)))
 
-    def next(self) -> NDArray[np.float64]:
-        """The next number of every row [B]."""
-        if self._position == _UNIFORMS_A_BLOCK:
+    def block(self, steps: int) -> NDArray[np.float64]:
+        """The next numbers of every row [steps, B]."""
+        while len(self._left) < steps:
             # one call for many steps: a call costs more than the numbers
-            block = [torch.rand(_UNIFORMS_A_BLOCK, generator=g, dtype=torch.float64) for g in self._generators]
-            self._block, self._position = torch.stack(block, dim=1).numpy(), 0
-        self._position += 1
-        return self._block[self._position - 1]
+            fresh = [torch.rand(_UNIFORMS_A_BLOCK, generator=g, dtype=torch.float64) for g in self._generators]
+            self._left = np.concatenate((self._left, torch.stack(fresh, dim=1).numpy()))
+        taken, self._left = self._left[:steps], self._left[steps:]
+        return taken
 
 
 def _seeds(samples: int, seed: int | None, generator: torch.Generator | None) -> list[int]:

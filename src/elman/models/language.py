@@ -144,8 +144,11 @@ class LanguageModel(nn.Module):
 
     def features(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """What the softmax reads: the top layer's output [T, B, hidden], and the state."""
-        x = drop_units(self.embedding(tokens), self.input_dropout, self.training)
-        hidden, state = self.recurrent(x, state)
+        if self.input_dropout and self.training:
+            x = drop_units(self.embedding(tokens), self.input_dropout, self.training)
+            hidden, state = self.recurrent(x, state)
+        else:
+            hidden, state = self.recurrent(tokens, state, table=self.embedding.weight)
         return drop_units(hidden, self.dropout, self.training), state
 
     def configuration(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from elman.compile import Result, check_backend, run
+from elman.compile import Result, check_backend, compiled_refusal, run
 from elman.equations import Recurrence
 from elman.equations import cell as zoo_cell
 from elman.errors import MisuseError
@@ -111,14 +111,24 @@ class _DropIn(nn.RNNBase):
             y = y.transpose(0, 1)
         return y, final
 
-    def _is_torch(self) -> bool:
-        """Whether torch.nn's own forward is to run; notes it."""
+    def _is_torch(self, input: Any) -> bool:
+        """Whether torch.nn's own forward is to run; notes it, and why."""
         if self._backend not in ("auto", "torch"):
             return False
-        self._backend_used = "torch (torch.nn's own kernel)"
-        if self._backend == "auto":
-            self._backend_used += ": no compiled backend is part of this version"
+        reason = self._not_compiled(input) if self._backend == "auto" else "forced"
+        if reason is None:
+            return False
+        self._backend_used = f"torch (torch.nn's own kernel): {reason}"
         return True
+
+    def _not_compiled(self, input: Any) -> str | None:
+        """Why the compiled backend had better not run this, or None."""
+        if self.proj_size:
+            return "proj_size runs on it only"
+        data = input.data if isinstance(input, PackedSequence) else input
+        if not isinstance(data, Tensor) or data.dim() < 2:
+            return "the input is for torch to judge"
+        return compiled_refusal(data, self.weight_ih_l0)
 
     def extra_repr(self) -> str:
         """torch's, and the backend if one is forced."""
@@ -150,7 +160,7 @@ class RNN(_DropIn, nn.RNN):
 
     def forward(self, input: Any, hx: Tensor | None = None) -> tuple[Any, Tensor]:
         """As :meth:`torch.nn.RNN.forward`."""
-        if self._is_torch():
+        if self._is_torch(input):
             return super().forward(input, hx)
         y, final = self._ours(input, None if hx is None else {"h": hx})
         return y, final["h"]
@@ -182,7 +192,7 @@ class GRU(_DropIn, nn.GRU):
 
     def forward(self, input: Any, hx: Tensor | None = None) -> tuple[Any, Tensor]:
         """As :meth:`torch.nn.GRU.forward`."""
-        if self._is_torch():
+        if self._is_torch(input):
             return super().forward(input, hx)
         y, final = self._ours(input, None if hx is None else {"h": hx})
         return y, final["h"]
@@ -224,7 +234,7 @@ class LSTM(_DropIn, nn.LSTM):
 
     def forward(self, input: Any, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Any, tuple[Tensor, Tensor]]:
         """As :meth:`torch.nn.LSTM.forward`."""
-        if self._is_torch():
+        if self._is_torch(input):
             return super().forward(input, hx)
         y, final = self._ours(input, None if hx is None else {"h": hx[0], "c": hx[1]})
         return y, (final["h"], final["c"])

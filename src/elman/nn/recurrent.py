@@ -203,6 +203,7 @@ class Recurrent(nn.Module):
         *,
         lengths: Tensor | Sequence[int] | None = None,
         return_states: bool = False,
+        table: Tensor | None = None,
         **inputs: Tensor,
     ) -> tuple[Tensor, State] | tuple[Tensor, State, State]:
         """Run a batch of sequences.
@@ -214,6 +215,8 @@ class Recurrent(nn.Module):
             lengths: [B] the rows' own lengths, in any order; what stands beyond them is not read, outputs are zero
                 there, and the reverse direction begins at every row's own end.
             return_states: also give every state at every step.
+            table: [V, input]; x is then ids [T, B] ([B, T], [T]) of its rows, as of an embedding. The same as
+                ``layer(table[x])``, but the compiled backend multiplies each row of the table once, not each id.
             **inputs: the constant inputs [B, width] (one sequence: [width]).
 
         Returns:
@@ -224,9 +227,9 @@ class Recurrent(nn.Module):
         Raises:
             MisuseError: shapes, types or names that do not fit; the backend that was forced cannot run this.
         """
-        _check_input(x, self.batch_first, self.input_size)
+        _check_input(x, self.batch_first, self.input_size, table)
         self._check_constants(inputs)
-        single = x.dim() == 2
+        single = x.dim() == (2 if table is None else 1)
         if single:
             time_major = x.unsqueeze(1)
             inputs = {name: tensor.unsqueeze(0) for name, tensor in inputs.items()}
@@ -238,15 +241,17 @@ class Recurrent(nn.Module):
 
         def part(layer: int, direction: int, x: Tensor) -> Result:
             recurrence, constants = self._masked_inputs(inputs, x)
+            looked_up = table if layer == 0 else None
             return run(
                 recurrence,
                 self._table(layer, bool(direction)),
-                x,
+                x if looked_up is None else looked_up,
                 {name: tensor[layer * self.directions + direction] for name, tensor in initial.items()},
                 constants,
                 backend=self.backend,
                 every_state=return_states,
                 lengths=None if ragged is None else ragged.lengths,
+                index=None if looked_up is None else x,
             )
 
         stacked = run_stack(
@@ -342,11 +347,22 @@ def _check_counts(**counts: int) -> None:
             raise MisuseError(f"{name} is {count!r}; it must be a whole number of at least 1.")
 
 
-def _check_input(x: Tensor, batch_first: bool, width: int) -> None:
-    layout = f"[B, T, {width}]" if batch_first else f"[T, B, {width}]"
+def _check_input(x: Tensor, batch_first: bool, width: int, table: Tensor | None) -> None:
+    last = f", {width}]" if table is None else "]"
+    layout = f"[B, T{last}" if batch_first else f"[T, B{last}"
     if not isinstance(x, Tensor):
         raise MisuseError(f"x must be a tensor {layout}, not {type(x).__name__}.")
-    if x.dim() not in (2, 3):
-        raise MisuseError(f"x must be {layout}, or [T, {width}] for one sequence; got {list(x.shape)}.")
-    if x.shape[-1] != width:
+    dimensions = 3 if table is None else 2
+    if x.dim() not in (dimensions - 1, dimensions):
+        raise MisuseError(f"x must be {layout}, or [T{last} for one sequence; got {list(x.shape)}.")
+    if table is not None:
+        if not isinstance(table, Tensor) or table.dim() != 2 or table.shape[1] != width:
+            got = list(table.shape) if isinstance(table, Tensor) else type(table).__name__
+            raise MisuseError(f"table must be a tensor [V, {width}]; got {got}.")
+        if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
+            raise MisuseError(f"With a table x must be whole numbers, its rows' ids; got {x.dtype}.")
+        if x.numel() and not 0 <= int(x.min()) <= int(x.max()) < len(table):
+            low, high = int(x.min()), int(x.max())
+            raise MisuseError(f"x has ids from {low} to {high}; the table has {len(table)} rows, counted from 0.")
+    elif x.shape[-1] != width:
         raise MisuseError(f"x must be {width} wide; got {list(x.shape)}.")

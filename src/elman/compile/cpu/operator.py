@@ -1,0 +1,337 @@
+"""The compiled passes as operators of torch's, for torch.compile and torch.export to record.
+
+What records a program sees tensors, numbers and texts only: a recurrence travels as its text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elman.compile.cpu import backward_pass, passes
+from elman.compile.cpu.backward_values import backward_step
+from elman.compile.cpu.extents import even_extent
+from elman.compile.cpu.plain import plain_passes
+from elman.compile.cpu.programs import forward_program
+from elman.compile.cpu.target import host_target, unsupported
+from elman.compile.twice import gradients_of
+from elman.equations import Recurrence
+from elman.errors import FailureError, MisuseError
+
+
+def _constant(function: Callable[..., Any]) -> None:
+    """What torch.compiler.assume_constant_result does, which loads the whole compiler, for seconds."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def is_recording() -> bool:
+    """Whether a call becomes part of a program that is run later, so that an operator has to stand for it.
+
+    A dispatch mode (make_fx, fake tensors, counters of operations) sees operators only, too.
+    """
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+
+
+def described(
+    equations: str, output: str, inputs: tuple[str, ...], nodes: int
+) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+    """A recurrence as texts, for the operators, and the node ids of the operands that are no matrix and no state.
+
+    Args:
+        equations: the recurrence's canonical text.
+        output: its output.
+        inputs: its constant inputs, masks among them.
+        nodes: how many nodes its graph has, which tells inputs from masks.
+
+    Returns:
+        The texts; the node ids of inputs, vectors and rows.
+    """
+    recurrence = next(each for each in _candidates(equations, output, inputs) if len(each.graph.nodes) == nodes)
+    return (equations, output, _digest(recurrence), *inputs), passes.inputs_of(recurrence)
+
+
+# torch.compile calls these while it records, instead of looking into them: their arguments are constants.
+for _function in (described, host_target, unsupported):
+    _constant(_function)
+
+
+def leaves_of(recurrence: Recurrence) -> tuple[tuple[int, ...], ...]:
+    """As :func:`elman.compile.cpu.passes.inputs_of`, while a program is recorded."""
+    return _described(recurrence)[1]
+
+
+def run_passes(kind: passes.Kind, steps: int, index: Tensor | None, operands: Sequence[Tensor]) -> list[Tensor]:
+    """All steps of rows of one length as one operator; differentiable.
+
+    Args:
+        kind: which code.
+        steps: T.
+        index: [T * B] for each row its place in the inputs; None if they stand in this order.
+        operands: matrices [hidden, K], states [B, hidden], inputs [T * B or more, width], vectors [hidden], rows
+            [B, hidden].
+
+    Returns:
+        The sequences [T * B, hidden], then every state's last value [B, hidden].
+
+    Raises:
+        FailureError: a program from elsewhere was recorded by another version of Elman.
+    """
+    text, (inputs, _, _) = _described(kind.recurrence)
+    tensors = list(operands)
+    if index is not None:
+        first = len(kind.recurrence.matrices) + len(kind.recurrence.states)
+        for place in range(first, first + len(inputs)):
+            tensors[place] = tensors[place].index_select(0, index)
+    return torch.ops.elman.passes(list(text), list(kind.wanted), kind.half, steps, tensors)
+
+
+def _described(recurrence: Recurrence) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+    return described(recurrence.canonical, recurrence.output, recurrence.inputs, len(recurrence.graph.nodes))
+
+
+def _candidates(equations: str, output: str, inputs: Sequence[str]) -> Iterator[Recurrence]:
+    """What a text can mean: the last inputs may be masks, which no text shows."""
+    for own in range(len(inputs), -1, -1):
+        with suppress(MisuseError):
+            recurrence = Recurrence(equations, output, tuple(inputs[:own]))
+            for mask in inputs[own:]:
+                recurrence = recurrence.with_recurrent_mask(mask)
+            yield recurrence
+
+
+def _digest(recurrence: Recurrence) -> str:
+    """A digest of the graph and of which of its nodes are operands."""
+    graph = recurrence.graph
+    content = f"{graph.nodes} {sorted(graph.states.items())} {passes.inputs_of(recurrence)}"
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=256)
+def _recurrence(text: tuple[str, ...]) -> Recurrence:
+    equations, output, digest, *inputs = text
+    for recurrence in _candidates(equations, output, inputs):
+        if _digest(recurrence) == digest:
+            return recurrence
+    raise FailureError("This program was recorded by another version of Elman; record (export) it again.")
+
+
+def _kind(text: Sequence[str], wanted: Sequence[str], half: bool, operands: Sequence[Tensor]) -> passes.Kind:
+    recurrence = _recurrence(tuple(text))
+    hidden = operands[len(recurrence.matrices)].shape[1]
+    return passes.Kind(recurrence, host_target(), half, hidden, tuple(wanted))
+
+
+def _operands(kind: passes.Kind, tensors: Sequence[Tensor]) -> passes.Operands:
+    rest = iter(tensors)
+    inputs, vectors, rows = passes.inputs_of(kind.recurrence)
+    return passes.Operands(
+        {name: next(rest) for name in kind.recurrence.matrices},
+        {name: next(rest) for name in kind.recurrence.states},
+        {node: next(rest) for node in inputs},
+        {node: next(rest) for node in vectors},
+        {node: next(rest) for node in rows},
+    )
+
+
+def _batch(kind: passes.Kind, tensors: Sequence[Tensor]) -> int:
+    return tensors[len(kind.recurrence.matrices)].shape[0]
+
+
+def _kept_shapes(kind: passes.Kind, steps: int, batch: int) -> dict[str, tuple[int, int, torch.dtype]]:
+    """By buffer's name the memory that a backward pass reads, operands apart: rows, width and type."""
+    recurrence, target = kind.recurrence, kind.target
+    program = forward_program(recurrence, target, kind.half, kind.exact, False, True, kind.wanted)
+    whole = backward_step(recurrence).read_states.union(kind.wanted)
+    shapes: dict[str, tuple[int, int, torch.dtype]] = {}
+    for name, buffer in program.loop.buffers.items():
+        what, _, key = name.partition(":")
+        if what == "stored":
+            dtype = torch.bfloat16 if buffer.half else torch.float32
+            shapes[name] = steps * batch, target.lanes if buffer.narrow else kind.padded, dtype
+        elif what == _memory_of_states(kind) and key in whole:
+            shapes[name] = batch + steps * batch, kind.padded, kind.dtype
+    return shapes
+
+
+def _memory_of_states(kind: passes.Kind) -> str:
+    return "half" if kind.half else "state"
+
+
+def _sequences(kind: passes.Kind, memory: dict[str, Tensor], batch: int) -> list[Tensor]:
+    """The wanted states' values of all steps [rows, hidden], views of memory."""
+    return [memory[f"{_memory_of_states(kind)}:{name}"][batch:, : kind.hidden] for name in kind.wanted]
+
+
+_LIBRARY = torch.library.Library("elman", "DEF")
+_COMMON = "str[] text, str[] wanted, bool half, SymInt steps, Tensor[] operands"
+_LIBRARY.define(f"passes({_COMMON}) -> Tensor[]")
+_LIBRARY.define(f"passes_kept({_COMMON}) -> Tensor[]")
+_LIBRARY.define(f"passes_backward({_COMMON}, Tensor[] kept, Tensor?[] gradients, bool[] needed) -> Tensor[]")
+
+
+def _passes(text: list[str], wanted: list[str], half: bool, steps: int, operands: list[Tensor]) -> list[Tensor]:
+    kind = _kind(text, wanted, half, operands)
+    batch = _batch(kind, operands)
+    kept, final = passes.forward(kind, _operands(kind, operands), even_extent(steps, batch), False)
+    sequences = _sequences(kind, kept.memory, batch)
+    return [tensor.contiguous() for tensor in (*sequences, *(final[name] for name in kind.recurrence.states))]
+
+
+def _passes_fake(text: list[str], wanted: list[str], half: bool, steps: int, operands: list[Tensor]) -> list[Tensor]:
+    kind = _kind(text, wanted, half, operands)
+    batch, like = _batch(kind, operands), operands[0]
+    sequences = [like.new_empty((steps * batch, kind.hidden), dtype=kind.dtype) for _ in wanted]
+    return sequences + _final_fake(kind, batch, like)
+
+
+def _final_fake(kind: passes.Kind, batch: int, like: Tensor) -> list[Tensor]:
+    return [like.new_empty((batch, kind.hidden), dtype=torch.float32) for _ in kind.recurrence.states]
+
+
+# passes_kept: every state's last value, then the memory that passes_backward reads, in the order of _kept_shapes.
+
+
+def _passes_kept(text: list[str], wanted: list[str], half: bool, steps: int, operands: list[Tensor]) -> list[Tensor]:
+    kind = _kind(text, wanted, half, operands)
+    batch = _batch(kind, operands)
+    kept, final = passes.forward(kind, _operands(kind, operands), even_extent(steps, batch), True)
+    last = [final[name].contiguous() for name in kind.recurrence.states]
+    return [*last, *(kept.memory[name] for name in _kept_shapes(kind, steps, batch))]
+
+
+def _passes_kept_fake(
+    text: list[str], wanted: list[str], half: bool, steps: int, operands: list[Tensor]
+) -> list[Tensor]:
+    kind = _kind(text, wanted, half, operands)
+    batch, like = _batch(kind, operands), operands[0]
+    shapes = _kept_shapes(kind, steps, batch).values()
+    memory = [like.new_empty((rows, width), dtype=dtype) for rows, width, dtype in shapes]
+    return _final_fake(kind, batch, like) + memory
+
+
+# passes_backward: the gradients of the operands that are needed, zero where nothing arrives.
+
+
+def _passes_backward(
+    text: list[str],
+    wanted: list[str],
+    half: bool,
+    steps: int,
+    operands: list[Tensor],
+    kept: list[Tensor],
+    gradients: list[Tensor | None],
+    needed: list[bool],
+) -> list[Tensor]:
+    kind = _kind(text, wanted, half, operands)
+    recurrence, batch, table = kind.recurrence, _batch(kind, operands), _operands(kind, operands)
+    memory = dict(zip(_kept_shapes(kind, steps, batch), kept, strict=True))
+    memory |= {f"input:{node}": passes.as_rows(tensor, half) for node, tensor in table.inputs.items()}
+    arriving = list(zip((*kind.wanted, *recurrence.states), gradients, strict=True))
+    count = len(kind.wanted)
+    keys: list[passes.Key] = [("matrix", name) for name in recurrence.matrices]
+    keys += [("state", name) for name in recurrence.states]
+    keys += [(what, node) for what in ("input", "vector", "rows") for node in getattr(table, _TABLES[what])]
+    asked = [key for key, need in zip(keys, needed, strict=True) if need]
+    found = backward_pass.backward(
+        kind,
+        table,
+        passes.Kept(memory, even_extent(steps, batch)),
+        {name: tensor for name, tensor in arriving[:count] if tensor is not None},
+        {name: tensor for name, tensor in arriving[count:] if tensor is not None},
+        [node for what, node in asked if what == "input"],  # type: ignore[misc]
+        any(what == "matrix" for what, _ in asked),
+    )
+    like = [tensor for tensor, need in zip(operands, needed, strict=True) if need]
+    return [_own(found.get(key), tensor) for key, tensor in zip(asked, like, strict=True)]
+
+
+_TABLES = {"input": "inputs", "vector": "vectors", "rows": "rows"}
+
+
+def _own(gradient: Tensor | None, like: Tensor) -> Tensor:
+    """A gradient of its operand's type in memory of its own, as torch demands of an operator's results."""
+    if gradient is None:
+        return torch.zeros_like(like, memory_format=torch.contiguous_format)
+    gradient = gradient.to(like.dtype).contiguous()
+    shared = gradient.untyped_storage().nbytes() != gradient.numel() * gradient.element_size()
+    return gradient.clone() if shared else gradient
+
+
+def _passes_backward_fake(
+    text: list[str],
+    wanted: list[str],
+    half: bool,
+    steps: int,
+    operands: list[Tensor],
+    kept: list[Tensor],
+    gradients: list[Tensor | None],
+    needed: list[bool],
+) -> list[Tensor]:
+    needing = [tensor for tensor, need in zip(operands, needed, strict=True) if need]
+    return [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in needing]
+
+
+class _Recorded(torch.autograd.Function):
+    """passes, made of the two others."""
+
+    @staticmethod
+    def forward(ctx: Any, arguments: tuple[Any, ...], *operands: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        text, wanted, half, steps = ctx.arguments = arguments
+        kind = _kind(text, wanted, half, operands)
+        batch, states = _batch(kind, operands), len(kind.recurrence.states)
+        results = torch.ops.elman.passes_kept(text, wanted, half, steps, list(operands))
+        final, kept = results[:states], results[states:]
+        ctx.save_for_backward(*operands, *kept)
+        memory = dict(zip(_kept_shapes(kind, steps, batch), kept, strict=True))
+        # copies, which a compiler leaves out, so that nobody changes what the backward pass reads
+        sequences = [view.clone(memory_format=torch.contiguous_format) for view in _sequences(kind, memory, batch)]
+        return (*sequences, *final)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        text, wanted, half, steps = ctx.arguments
+        needed = list(ctx.needs_input_grad[1:])
+        operands, kept = ctx.saved_tensors[: len(needed)], ctx.saved_tensors[len(needed) :]
+        if torch.is_grad_enabled():
+            kind = _kind(text, wanted, half, operands)
+            again = [tensor.view_as(tensor) for tensor in operands]
+            extent = even_extent(steps, _batch(kind, operands))
+            outputs = plain_passes(kind, _operands(kind, again), extent)
+            return (None, *gradients_of(outputs, gradients, again, needed, create_graph=True))
+        found = iter(
+            torch.ops.elman.passes_backward(
+                text, wanted, half, steps, list(operands), list(kept), list(gradients), needed
+            )
+        )
+        return (None, *(next(found) if need else None for need in needed))
+
+
+def _passes_autograd(
+    keys: torch._C.DispatchKeySet,
+    text: list[str],
+    wanted: list[str],
+    half: bool,
+    steps: int,
+    operands: list[Tensor],
+) -> list[Tensor]:
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in operands):
+        return list(_Recorded.apply((text, wanted, half, steps), *operands))
+    with torch._C._AutoDispatchBelowAutograd():
+        below = keys & torch._C._after_autograd_keyset
+        return torch.ops.elman.passes.default.redispatch(below, text, wanted, half, steps, operands)
+
+
+_LIBRARY.impl("passes", _passes, "CPU")
+_LIBRARY.impl("passes_kept", _passes_kept, "CPU")
+_LIBRARY.impl("passes_backward", _passes_backward, "CPU")
+_LIBRARY.impl("passes", _passes_autograd, "Autograd", with_keyset=True)
+torch.library.register_fake("elman::passes", _passes_fake, lib=_LIBRARY)
+torch.library.register_fake("elman::passes_kept", _passes_kept_fake, lib=_LIBRARY)
+torch.library.register_fake("elman::passes_backward", _passes_backward_fake, lib=_LIBRARY)

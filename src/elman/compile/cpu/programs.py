@@ -1,0 +1,156 @@
+"""Loops as machine code, and their contexts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from elman.compile.cpu.backward_values import backward_step
+from elman.compile.cpu.extents import Extent
+from elman.compile.cpu.loops import context_slots, write_loop
+from elman.compile.cpu.rounds import Loop, backward_loop, forward_loop
+from elman.compile.cpu.target import Target
+from elman.compile.cpu.threads import parallel, threads_for
+from elman.compile.cpu.toolchain import Code, load_code
+from elman.compile.cpu.values import forward_step
+from elman.equations import Recurrence
+
+
+@dataclass(frozen=True)
+class Program:
+    """Machine code of a loop.
+
+    Attributes:
+        loop: what it computes.
+        slots: by name the position in its context.
+        code: keeps the machine code loaded.
+        address: of the function ``run``.
+        target: what it was compiled for.
+    """
+
+    loop: Loop
+    slots: dict[str, int]
+    code: Code
+    address: int
+    target: Target
+
+
+@lru_cache(maxsize=512)
+def forward_program(
+    recurrence: Recurrence, target: Target, half: bool, exact: bool, gather: bool, train: bool, wanted: tuple[str, ...]
+) -> Program:
+    """The forward loop of a recurrence.
+
+    Args:
+        recurrence: one step.
+        target: the machine.
+        half: products in bfloat16.
+        exact: the hidden width is a multiple of the vector.
+        gather: products with inputs come as rows of a table.
+        train: keep what the backward loop needs.
+        wanted: states whose sequences are results.
+    """
+    step = forward_step(recurrence, gather)
+    backward = backward_step(recurrence) if train else None
+    loop = forward_loop(step, backward, target, half, exact, wanted, gather)
+    return _program(f"forward {gather} {train} {wanted}", recurrence, loop, target)
+
+
+@lru_cache(maxsize=512)
+def backward_program(
+    recurrence: Recurrence, target: Target, half: bool, exact: bool, gather: bool, given: tuple[str, ...]
+) -> Program:
+    """The backward loop of a recurrence.
+
+    Args:
+        recurrence, target, half, exact, gather: as of :func:`forward_program`.
+        given: states whose sequences have gradients.
+    """
+    loop = backward_loop(backward_step(recurrence), recurrence.states, given, target, half, exact, gather)
+    return _program(f"backward {gather} {given}", recurrence, loop, target)
+
+
+def _program(kind: str, recurrence: Recurrence, loop: Loop, target: Target) -> Program:
+    graph = recurrence.graph
+    what = f"{kind} {loop.half} {loop.exact} {graph.output} {dict(graph.states)} {graph.nodes}"
+    code = load_code(f"{_generator()} {what}", lambda: write_loop(loop, target), target)
+    return Program(loop, context_slots(loop), code, code.address("run"), target)
+
+
+@cache
+def _generator() -> str:
+    """A digest of all that decides which code a recurrence becomes."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*here.glob("*.py"), *(here.parent.parent / "equations").glob("*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class Context:
+    """The array of addresses and sizes that a program is called with.
+
+    Args:
+        program: what will be called.
+        extent: the rows over time.
+        width: of the hidden state.
+        threads: how many share the rows; default torch's number.
+    """
+
+    def __init__(self, program: Program, extent: Extent, width: int, threads: int | None = None):
+        self.program = program
+        self.array = np.zeros(len(program.slots), dtype=np.int64)
+        lanes = program.target.lanes
+        self._kept: list[object] = [extent]
+        self.threads = threads_for(extent.batch) if threads is None else threads
+        share = -(-extent.batch // self.threads)
+        self.numbers(
+            {
+                "t0": 0,
+                "t1": extent.steps,
+                "threads": self.threads,
+                # rows that end early would leave a thread without work if each had one long run of them
+                "group": share if extent.even else min(share, 8),
+                "counts": extent.counts.data_ptr(),
+                "cur": extent.current.data_ptr(),
+                "units": -(-width // lanes),
+                "width": width,
+            }
+        )
+
+    def numbers(self, values: Mapping[str, int]) -> None:
+        """Set slots."""
+        slots, array = self.program.slots, self.array
+        for name, value in values.items():
+            array[slots[name]] = value
+
+    def index(self, index: Tensor | None) -> None:
+        """Say which row of the tables each row of the extent reads."""
+        if index is not None:
+            self.numbers({"index": index.data_ptr()})
+            self._kept.append(index)
+
+    def put(self, name: str, tensor: Tensor, rows: Tensor | None = None) -> None:
+        """Give a buffer its memory, and its table of first rows if it has one."""
+        slot = self.program.slots[name]
+        self.array[slot] = tensor.data_ptr()
+        self._kept.append(tensor)
+        if rows is not None:
+            self.array[slot + 1] = rows.data_ptr()
+            self._kept.append(rows)
+
+    def weights(self, key: str, packed: Tensor, outer: int, inner: int, step: int) -> None:
+        """Give a pass its packed weights and its numbers of iterations."""
+        slot = self.program.slots[f"{key}.weights"]
+        self.array[slot : slot + 4] = packed.data_ptr(), outer, inner, step
+        self._kept.append(packed)
+
+    def run(self) -> None:
+        """Call the program on all threads; comes back when all are done."""
+        parallel(self.program.address, self.array.ctypes.data, self.threads)

@@ -1,0 +1,235 @@
+"""The compiled backend on a CPU: what torch computes beforehand, and the passes as one differentiable function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elman.compile.cpu import backward_pass, operator, passes
+from elman.compile.cpu.extents import Extent, even_extent, ragged_extent
+from elman.compile.cpu.plain import plain_passes
+from elman.compile.cpu.target import host_target, unsupported
+from elman.compile.hoist import linear
+from elman.compile.operations import evaluate, number
+from elman.compile.twice import gradients_of
+from elman.equations import Recurrence
+from elman.errors import MisuseError
+
+
+def refusal(x: Tensor, state: Tensor | None = None) -> str | None:
+    """Why the compiled backend cannot run something, or None if it can.
+
+    Args:
+        x: the input; its device and type count.
+        state: a state, whose type is that of the parameters; None for x's own.
+    """
+    if x.device.type != "cpu":
+        return f"the compiled CPU backend does not run on the device {x.device.type}"
+    if reason := unsupported():
+        return reason
+    autocast = torch.is_autocast_enabled("cpu")
+    if autocast and torch.get_autocast_dtype("cpu") != torch.bfloat16:
+        return "the compiled CPU backend knows autocast to bfloat16 only"
+    if autocast and not host_target().bf16:
+        return "this CPU has no dot products of bfloat16, which the compiled backend needs under autocast"
+    kinds = {x.dtype} if state is None else {x.dtype, state.dtype}
+    if not kinds <= ({torch.float32, torch.bfloat16} if autocast else {torch.float32}):
+        return f"the compiled CPU backend computes in float32, not in {x.dtype}"
+    if state is not None and state.dtype != torch.float32:
+        return f"the compiled CPU backend keeps states in float32, not in {state.dtype}"
+    return None
+
+
+def run(
+    recurrence: Recurrence,
+    parameters: Mapping[str, Tensor],
+    x: Tensor,
+    state: Mapping[str, Tensor],
+    constants: Mapping[str, Tensor],
+    *,
+    every_state: bool = False,
+    lengths: Tensor | None = None,
+    index: Tensor | None = None,
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Run a whole sequence; arguments and results as of :func:`elman.compile.engine.run`, which checks them.
+
+    Under autocast products read bfloat16 and add up in float32, states are carried in float32, and sequences are
+    bfloat16.
+    """
+    recording = lengths is None and operator.is_recording()
+    if lengths is not None and torch.compiler.is_compiling():
+        return _unrecorded(
+            recurrence, parameters, x, state, constants, every_state=every_state, lengths=lengths, index=index
+        )
+    steps, batch = x.shape[:2] if index is None else index.shape
+    hidden = next(iter(state.values())).shape[-1]
+    wanted = recurrence.states if every_state else (recurrence.output,)
+    kind = passes.Kind(recurrence, host_target(), torch.is_autocast_enabled("cpu"), hidden, wanted)
+    inputs, vectors, rows = operator.leaves_of(recurrence) if recording else passes.inputs_of(recurrence)
+    values = beforehand(recurrence, parameters, x, constants, [*inputs, *vectors, *rows])
+    ragged = None if lengths is None or int(lengths.min()) == steps else _Ragged(lengths, steps)
+    by_row = {name: tensor for name, tensor in state.items()}
+    constant = {node: values[node].expand(batch, hidden) for node in rows}
+    given = {node: values[node].flatten(0, 1) if index is None else values[node] for node in inputs}
+    index = None if index is None else index.flatten()
+    if ragged is not None:
+        by_row = {name: tensor[ragged.order] for name, tensor in by_row.items()}
+        constant = {node: tensor[ragged.order] for node, tensor in constant.items()}
+        if index is None:
+            given = {node: tensor.index_select(0, ragged.places) for node, tensor in given.items()}
+        else:
+            index = index[ragged.places]
+    tensors = (
+        *(parameters[name] for name in recurrence.matrices),
+        *(by_row[name] for name in recurrence.states),
+        *(given[node] for node in inputs),
+        *(values[node].expand(hidden) for node in vectors),
+        *(constant[node] for node in rows),
+    )
+    if recording:
+        results = operator.run_passes(kind, steps, index, tensors)
+    else:
+        train = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+        extent = even_extent(steps, batch) if ragged is None else ragged.extent
+        results = _Passes.apply(kind, extent, train, index, *tensors)
+    sequences, final = results[: len(wanted)], results[len(wanted) :]
+    if ragged is not None:
+        sequences = [each.new_zeros(steps * batch, hidden).index_copy(0, ragged.places, each) for each in sequences]
+        final = [each[ragged.back] for each in final]
+    by_time = [each.view(steps, batch, hidden) for each in sequences]
+    return dict(zip(wanted, by_time, strict=True)), dict(zip(recurrence.states, final, strict=True))
+
+
+@torch._disable_dynamo  # type: ignore[attr-defined]  # torch.compiler.disable without loading the compiler
+def _unrecorded(*arguments: Any, **options: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What no operator does yet: torch.compile leaves it out of its graph."""
+    if torch.compiler.is_compiling():
+        raise MisuseError(
+            "The compiled CPU backend cannot be exported with lengths: use backend='reference' or 'torch'."
+        )
+    return run(*arguments, **options)
+
+
+class _Ragged:
+    """Where the rows of a padded batch stand among the living rows alone, the longest sequence first."""
+
+    def __init__(self, lengths: Tensor, steps: int):
+        self.order = torch.argsort(lengths, descending=True, stable=True)
+        self.back = torch.argsort(self.order)
+        alive = torch.arange(steps).unsqueeze(1) < lengths[self.order]
+        time, row = alive.nonzero(as_tuple=True)
+        self.places = time * len(lengths) + self.order[row]
+        self.extent = ragged_extent(alive[: int(lengths.max())].sum(1))
+
+
+def beforehand(
+    recurrence: Recurrence,
+    parameters: Mapping[str, Tensor],
+    x: Tensor,
+    constants: Mapping[str, Tensor],
+    wanted: list[int],
+) -> dict[int, Tensor]:
+    """The values of nodes that do not depend on a state, by torch.
+
+    Args:
+        recurrence: one step.
+        parameters: by name.
+        x: of all steps, or a table.
+        constants: by name.
+        wanted: ids of nodes.
+    """
+    nodes = recurrence.graph.nodes
+    needed = set(wanted)
+    for index in range(max(wanted, default=-1), -1, -1):
+        if index in needed:
+            needed.update(nodes[index].args)
+    values: dict[int, Tensor] = {}
+    for index in sorted(needed):
+        node = nodes[index]
+        if node.op == "input":
+            values[index] = x if node.name == "x" else constants[node.name]
+        elif node.op == "vector":
+            values[index] = parameters[node.name]
+        elif node.op == "const":
+            values[index] = number(node.value, next(iter(parameters.values()), x))
+    evaluate(nodes, sorted(needed), values, parameters, linear)
+    return values
+
+
+class _Passes(torch.autograd.Function):
+    """All steps as one function of matrices, initial states, inputs, vectors and rows."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, kind: passes.Kind, extent: Extent, train: bool, index: Tensor | None, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        kept, final = passes.forward(kind, _operands(kind, tensors, index), extent, train)
+        sequences = tuple(_sequence(kind, kept, name) for name in kind.wanted)
+        if train:
+            ctx.kind, ctx.extent, ctx.index, ctx.names = kind, extent, index, tuple(kept.memory)
+            # the sequences lie in memory that the backward pass reads: autograd notices if somebody changes them;
+            # what is saved is let go as soon as the backward pass is over
+            ctx.save_for_backward(*tensors, *sequences, *kept.memory.values())
+        return (*sequences, *(final[name] for name in kind.recurrence.states))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        kind, needed = ctx.kind, ctx.needs_input_grad[4:]
+        saved = ctx.saved_tensors
+        tensors, memory = saved[: len(needed)], saved[len(saved) - len(ctx.names) :]
+        kept = passes.Kept(dict(zip(ctx.names, memory, strict=True)), ctx.extent)
+        if torch.is_grad_enabled():
+            again = [tensor.view_as(tensor) for tensor in tensors]
+            outputs = plain_passes(kind, _operands(kind, again, ctx.index), kept.extent)
+            return (None, None, None, None, *gradients_of(outputs, gradients, again, needed, create_graph=True))
+        operands = _operands(kind, tensors, ctx.index)
+        count = len(kind.wanted)
+        sequences = _present(kind.wanted, gradients[:count])
+        final = _present(kind.recurrence.states, gradients[count:])
+        places = _places(kind)
+        wanted = [node for node in operands.inputs if needed[places["input", node]]]
+        matrices = any(needed[: len(kind.recurrence.matrices)])
+        found = backward_pass.backward(kind, operands, kept, sequences, final, wanted, matrices)
+        results: list[Tensor | None] = [None] * len(needed)
+        for place, gradient in ((places[key], gradient) for key, gradient in found.items()):
+            if needed[place]:
+                results[place] = gradient
+        return (None, None, None, None, *results)
+
+
+def _present(names: tuple[str, ...], gradients: tuple[Tensor | None, ...]) -> dict[str, Tensor]:
+    return {name: gradient for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
+
+
+def _places(kind: passes.Kind) -> dict[passes.Key, int]:
+    inputs, vectors, rows = passes.inputs_of(kind.recurrence)
+    keys: list[passes.Key] = [("matrix", name) for name in kind.recurrence.matrices]
+    keys += [("state", name) for name in kind.recurrence.states]
+    keys += [("input", node) for node in inputs]
+    keys += [("vector", node) for node in vectors]
+    keys += [("rows", node) for node in rows]
+    return {key: place for place, key in enumerate(keys)}
+
+
+def _operands(kind: passes.Kind, tensors: Sequence[Tensor], index: Tensor | None) -> passes.Operands:
+    matrices, states, inputs, vectors, rows = [dict[Any, Tensor]() for _ in range(5)]
+    tables = {"matrix": matrices, "state": states, "input": inputs, "vector": vectors, "rows": rows}
+    for (what, key), tensor in zip(_places(kind), tensors, strict=True):
+        tables[what][key] = tensor
+    return passes.Operands(matrices, states, inputs, vectors, rows, index)
+
+
+def _sequence(kind: passes.Kind, kept: passes.Kept, name: str) -> Tensor:
+    """A state's values of all steps, [rows, hidden], as a tensor of its own over the memory that the passes keep."""
+    memory = kept.memory[f"{'half' if kind.half else 'state'}:{name}"]
+    batch, rows = kept.extent.batch, kept.extent.rows
+    if not kind.exact:
+        return memory[batch:, : kind.hidden].contiguous()
+    # no view, so that what the caller does to it in place is allowed, and noticed
+    return memory.new_empty(0).set_(
+        memory.untyped_storage(), batch * kind.padded, (rows, kind.padded), (kind.padded, 1)
+    )

@@ -1,0 +1,89 @@
+"""Drawing in compiled code: layers, readout, filters and draw of many steps without Python between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from elman.compile.cpu.run import refusal
+from elman.compile.cpu.sampler import FAILURES, Sampler
+from elman.compile.cpu.sampler_ir import Status
+from elman.compile.cpu.stepper import Stepper, steps_alone
+from elman.errors import FailureError
+from elman.generate.filters import Filters, Scores
+from elman.models.language import LanguageModel
+
+# steps between two looks of Python: so few that a stop text or a reader of single symbols need not wait, so many that
+# the look itself costs little
+BLOCK = 64
+
+Draws = Iterator[tuple[NDArray[Any], NDArray[Any]]]
+
+
+def can_draw(model: Any) -> bool:
+    """Whether a model can be stepped by compiled code: ours, on a CPU, in float32, and nobody looks into its layers."""
+    if type(model) is not LanguageModel or model.recurrent.backend not in ("auto", "cpu"):
+        return False
+    if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
+        return False
+    if torch.is_autocast_enabled("cpu") or refusal(model.embedding.weight) is not None:
+        return False
+    return steps_alone(model.recurrence, model.layers)
+
+
+def draws(
+    model: LanguageModel,
+    filters: Filters,
+    scores: Scores,
+    state: Mapping[str, torch.Tensor],
+    uniforms: Callable[[int], NDArray[Any]],
+    length: int,
+    follows: Mapping[int, int],
+) -> Draws:
+    """Draw symbols step by step.
+
+    Args:
+        model: one that :func:`can_draw` accepts.
+        filters: which symbols may be drawn.
+        scores: of the first symbol [B, V].
+        state: of the model before it, of batch B.
+        uniforms: n to the next numbers [n, B].
+        length: steps at most.
+        follows: symbols that are fed, without being drawn, after a symbol.
+
+    Yields:
+        Of each step the ids [B] and their log-probabilities before the filters [B].
+
+    Raises:
+        FailureError: scores that are not finite, or no symbol left to draw.
+    """
+    batch = len(scores)
+    names = (*model.recurrence.matrices, *model.recurrence.vectors)
+    parameters = [{name: model.recurrent.parameter(name, layer) for name in names} for layer in range(model.layers)]
+    stepper = Stepper(model.recurrence, parameters, model.embedding.weight, batch)
+    sampler = Sampler(
+        stepper.layers,
+        model.embedding.weight if model.tied else model.readout_weight,
+        model.readout_bias,
+        stepper.tokens,
+        stepper.stride,
+        temperature=filters.temperature,
+        top_k=filters.top_k,
+        top_p=filters.top_p,
+        min_p=filters.min_p,
+        banned=filters.banned,
+        follows=follows,
+        states=stepper.states,
+    )
+    stepper.put(state, sampler.parity)
+    sampler.scores[:] = scores
+    while length > 0:
+        size = min(BLOCK, length)
+        ids, logprobs, status = sampler.run(uniforms(size))
+        yield from zip(ids, logprobs, strict=True)
+        if status != Status.DONE:
+            raise FailureError(FAILURES[status])
+        length -= size
