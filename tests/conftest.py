@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import random
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,16 @@ import pytest
 from tests_support import elman_environment
 
 os.environ.setdefault("MPLBACKEND", "agg")
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # one cache for the session, its workers and the processes that tests start: code is compiled once, and from nothing
+    os.environ["ELMAN_CACHE_DIR"] = tempfile.mkdtemp(prefix="elman-tests-")
+CACHE = Path(os.environ["ELMAN_CACHE_DIR"])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the session's cache, which the workers of a parallel session leave to who started them."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(CACHE, ignore_errors=True)
 
 
 def _find_shared_data() -> Path | None:

@@ -40,8 +40,8 @@ def test_weights_that_are_made_anew_are_not_kept() -> None:
 @pytest.mark.parametrize("output", ["h", "c"])
 def test_an_lstm_that_gives_its_memory_is_right(output: str) -> None:
     recurrence = elman.Recurrence(elman.cell("lstm").equations, output=output)
-    layer = elman.nn.Recurrent(recurrence, 3, 4)
-    x = torch.randn(5, 2, 3)
+    layer = elman.nn.Recurrent(recurrence, 3, 4, dtype=torch.float64)
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
     y, state = layer(x)
     torch.testing.assert_close(y[-1], state[output][0])
     assert layer.backend_used.startswith("torch" if output == "h" else "reference")
@@ -79,8 +79,8 @@ def test_every_state_of_an_lstm_is_refused_only_where_it_was_asked_for() -> None
 
 
 def test_what_runs_rows_of_unequal_length_by_itself_is_told() -> None:
-    layer = elman.nn.Recurrent("lstm", 3, 4)
-    x = torch.randn(5, 2, 3)
+    layer = elman.nn.Recurrent("lstm", 3, 4, dtype=torch.float64)
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
     layer(x, lengths=[5, 2])
     assert "lengths of their own" in layer.backend_used
     with torch.no_grad():

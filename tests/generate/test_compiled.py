@@ -24,7 +24,7 @@ def model_of(cell: str, hidden: int = 24, layers: int = 2, **options: Any) -> La
     return model
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "mut1", "layernorm-lstm", "mingru", "rnn-relu"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "mut1", "mut2", "layernorm-lstm", "mingru", "sru", "rnn-relu"])
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.7, "top_k": 9}, {"top_p": 0.8, "min_p": 0.02}])
 def test_the_same_texts(cell: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(cell)

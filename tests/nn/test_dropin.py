@@ -124,7 +124,9 @@ def test_is_torchs_class_and_tells_what_ran() -> None:
     assert isinstance(layer, nn.LSTM)
     assert layer.backend_used == ""
     layer(torch.randn(2, 1, 4))
-    assert layer.backend_used.startswith("torch")
+    assert layer.backend_used.startswith("cpu")
+    layer.double()(torch.randn(2, 1, 4).double())
+    assert layer.backend_used.startswith("torch (torch.nn's own kernel): the compiled CPU backend computes in float32")
     forced = ours.LSTM(4, 3, backend="reference")
     copy.deepcopy(forced)(torch.randn(2, 1, 4))
     forced(torch.randn(2, 1, 4))
@@ -136,7 +138,7 @@ def test_misuse() -> None:
     with pytest.raises(MisuseError, match="no backend"):
         ours.GRU(4, 3, backend="quick")
     with pytest.raises(MisuseError, match="not part of this version"):
-        ours.GRU(4, 3, backend="cpu")(torch.randn(2, 1, 4))
+        ours.GRU(4, 3, backend="gpu")(torch.randn(2, 1, 4))
     layer = ours.GRU(4, 3, backend="reference")
     with pytest.raises(MisuseError, match="4 wide"):
         layer(torch.randn(2, 1, 5))

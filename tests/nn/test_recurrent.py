@@ -307,8 +307,10 @@ def test_backend_used_is_told() -> None:
     layer = build("mut1")
     layer(draw(3, 2, 4))
     assert "fused kernel only for" in layer.backend_used
+    layer.float()(draw(3, 2, 4).float())
+    assert layer.backend_used.startswith("cpu")
     with pytest.raises(MisuseError, match="not part of this version"):
-        build("lstm", backend="cpu")(draw(3, 2, 4))
+        build("lstm", backend="gpu")(draw(3, 2, 4))
 
 
 def test_printed_form_tells_what_differs() -> None:

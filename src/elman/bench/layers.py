@@ -103,7 +103,7 @@ def own_contenders(
     # a training step changes a model, so what finds out the choice is not what competes
     probe = make("auto", "elman")
     with setting.applied(), setting.autocasting():
-        able = [each.name for each in engine.BACKENDS if each.refusal(recurrence, x, False) is None]
+        able = [each.name for each in engine.BACKENDS if each.refusal(recurrence, x, x, False) is None]
     # a failure is met again, and reported, when the contenders are compared
     with setting.applied(), contextlib.suppress(RuntimeError, MisuseError):
         probe.call()

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from elman import __version__
-from elman.cli import cells, evaluate, resume, sample, score, train
+from elman.cli import bench, cells, evaluate, resume, sample, score, train
 from elman.equations import EquationError
 from elman.errors import ElmanError
 
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Recurrent networks from their equations: train, sample, evaluate.",
+    help="Recurrent networks from their equations: train, sample, evaluate, measure.",
 )
 
 
@@ -41,7 +41,7 @@ def _root(
     pass
 
 
-for _verb in (train, resume, sample, evaluate, score, cells):
+for _verb in (train, resume, sample, evaluate, score, cells, bench):
     _verb.register(app)
 
 

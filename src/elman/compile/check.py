@@ -42,7 +42,8 @@ def check_operands(
 
     like = state[recurrence.output]
     hidden = like.shape[-1]
-    autocast = torch.is_autocast_enabled(x.device.type)
+    device = x.device.type
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     _check_kind("input", "x", x, like, autocast)
     for name, tensor in state.items():
         _check_shape("state", name, tensor, (batch, hidden), x)
@@ -51,10 +52,37 @@ def check_operands(
     for name, own in widths:
         _check_shape("constant input", name, constants[name], (batch, own), x)
         _check_kind("constant input", name, constants[name], like, autocast)
-    shapes = _parameter_shapes(recurrence, width, hidden, widths)
+    # sizes are symbols while torch.compile records, and no keys of a cache
+    known = _parameter_shapes.__wrapped__ if torch.compiler.is_compiling() else _parameter_shapes
+    shapes = known(recurrence, width, hidden, widths)
     for name, tensor in parameters.items():
         _check_shape("parameter", name, tensor, shapes[name], x)
         _check_kind("parameter", name, tensor, like, False)
+
+
+def check_index(table: Tensor, index: Tensor) -> Tensor:
+    """Refuse numbers that are no rows of a table.
+
+    Args:
+        table: [V, input].
+        index: [T, B] whole numbers.
+
+    Returns:
+        The index as int64.
+
+    Raises:
+        MisuseError: shapes or types that do not fit, or a number outside the table.
+    """
+    if table.dim() != 2 or index.dim() != 2:
+        raise MisuseError(f"A table is [V, input] and its index [T, B]; got {list(table.shape)}, {list(index.shape)}.")
+    if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
+        raise MisuseError(f"The index of a table must be whole numbers; got {index.dtype}.")
+    # a recorded program cannot look at numbers; what it runs then checks them itself
+    if index.numel() and not torch.compiler.is_compiling():
+        low, high = int(index.min()), int(index.max())
+        if low < 0 or high >= len(table):
+            raise MisuseError(f"The index has numbers from {low} to {high}; the table has rows 0 to {len(table) - 1}.")
+    return index.long()
 
 
 def _check_names(kind: str, names: Sequence[str], given: Mapping[str, Tensor]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from elman.compile import reference, torch_fused
-from elman.compile.check import check_operands
+from elman.compile.check import check_index, check_operands
 from elman.compile.cpu import run as compiled
 from elman.equations import Recurrence
 from elman.errors import MisuseError
@@ -41,7 +41,7 @@ class Backend:
     Attributes:
         name: as users give it.
         title: as users read it.
-        refusal: (recurrence, x, every_state) to why it cannot run this, or None if it can.
+        refusal: (recurrence, x, a state, every_state) to why it cannot run this, or None if it can.
         slower: (recurrence, x, whether rows have lengths of their own) to why "auto" had better pass it over, or None.
         run: as :func:`elman.compile.reference.run`.
         looks_up: its run takes x as a table and an ``index`` [T, B] of its rows.
@@ -49,13 +49,13 @@ class Backend:
 
     name: str
     title: str
-    refusal: Callable[[Recurrence, Tensor, bool], str | None]
+    refusal: Callable[[Recurrence, Tensor, Tensor, bool], str | None]
     slower: Callable[[Recurrence, Tensor, bool], str | None]
     run: Callable[..., Outcome]
     looks_up: bool = False
 
 
-def _torch_refusal(recurrence: Recurrence, x: Tensor, every_state: bool) -> str | None:
+def _torch_refusal(recurrence: Recurrence, x: Tensor, state: Tensor, every_state: bool) -> str | None:
     fused = torch_fused.recognise(recurrence)
     if fused is None:
         return (
@@ -81,8 +81,8 @@ def _torch_slower(recurrence: Recurrence, x: Tensor, ragged: bool) -> str | None
     return None
 
 
-def _compiled_refusal(recurrence: Recurrence, x: Tensor, every_state: bool) -> str | None:
-    return compiled.refusal(x)
+def _compiled_refusal(recurrence: Recurrence, x: Tensor, state: Tensor, every_state: bool) -> str | None:
+    return compiled.refusal(x, state)
 
 
 def _compiled_slower(recurrence: Recurrence, x: Tensor, ragged: bool) -> str | None:
@@ -125,13 +125,20 @@ def check_backend(name: str) -> None:
 
 
 def choose(
-    recurrence: Recurrence, x: Tensor, *, backend: str = "auto", every_state: bool = False, ragged: bool = False
+    recurrence: Recurrence,
+    x: Tensor,
+    state: Tensor,
+    *,
+    backend: str = "auto",
+    every_state: bool = False,
+    ragged: bool = False,
 ) -> tuple[Backend, str]:
     """What will run a recurrence, and the sentence that says so.
 
     Args:
         recurrence: what is to run.
-        x: the input; its device and type count.
+        x: the input; its device, type and length count.
+        state: an initial state, whose type is the parameters'.
         backend: "auto" or a forced one.
         every_state: whether the sequences of all states are wanted.
         ragged: whether rows have lengths of their own.
@@ -146,7 +153,7 @@ def choose(
     for candidate in BACKENDS:
         if backend not in ("auto", candidate.name):
             continue
-        reason = candidate.refusal(recurrence, x, every_state)
+        reason = candidate.refusal(recurrence, x, state, every_state)
         if reason is None and backend == "auto":
             reason = candidate.slower(recurrence, x, ragged)
         if reason is None:
@@ -191,9 +198,18 @@ def run(
         MisuseError: shapes or types that do not fit, an empty sequence or batch, or a forced backend that cannot run.
     """
     constants = constants or {}
+    if index is not None:
+        index = check_index(x, index)
     read = x if index is None else x.detach()[:1].expand(*index.shape, -1)
     check_operands(recurrence, parameters, read, state, constants)
-    chosen, sentence = choose(recurrence, read, backend=backend, every_state=every_state, ragged=lengths is not None)
+    chosen, sentence = choose(
+        recurrence,
+        read,
+        state[recurrence.output],
+        backend=backend,
+        every_state=every_state,
+        ragged=lengths is not None,
+    )
     more = {}
     if index is not None:
         # a table that is larger than what is read of it had better be read first

@@ -8,13 +8,18 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from elman.compile import Result, check_backend, compiled_refusal, run
-from elman.equations import Recurrence
 from elman.equations import cell as zoo_cell
 from elman.errors import MisuseError
 from elman.nn.ragged import Ragged
 from elman.nn.stack import Stacked, run_stack
 
 _KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+_CELLS = {
+    mode: zoo_cell(name)
+    for mode, name in (("RNN_TANH", "rnn"), ("RNN_RELU", "rnn-relu"), ("GRU", "gru-reset-after"), ("LSTM", "lstm"))
+}
 
 
 class _DropIn(nn.RNNBase):
@@ -33,9 +38,6 @@ class _DropIn(nn.RNNBase):
     def backend_used(self) -> str:
         """What the last call ran on, and why not something faster; empty before the first call."""
         return self._backend_used
-
-    def _recurrence(self) -> Recurrence:
-        raise NotImplementedError
 
     def _parameters_of(self, gates: dict[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
         raise NotImplementedError
@@ -57,7 +59,7 @@ class _DropIn(nn.RNNBase):
 
     def _run(self, x: Tensor, state: dict[str, Tensor], ragged: Ragged | None) -> Stacked:
         """Our engine on torch's weights; x [T, B, input], states [layers * directions, B, hidden]."""
-        recurrence = self._recurrence()
+        recurrence = _CELLS[self.mode]
         directions = 2 if self.bidirectional else 1
         lengths = None if ragged is None else ragged.lengths
 
@@ -128,7 +130,7 @@ class _DropIn(nn.RNNBase):
         data = input.data if isinstance(input, PackedSequence) else input
         if not isinstance(data, Tensor) or data.dim() < 2:
             return "the input is for torch to judge"
-        return compiled_refusal(data, self.weight_ih_l0)
+        return compiled_refusal(data, next(self.parameters()))
 
     def extra_repr(self) -> str:
         """torch's, and the backend if one is forced."""
@@ -150,9 +152,6 @@ class RNN(_DropIn, nn.RNN):
     def __init__(self, *args: Any, backend: str = "auto", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._set_backend(backend)
-
-    def _recurrence(self) -> Recurrence:
-        return zoo_cell("rnn" if self.mode == "RNN_TANH" else "rnn-relu")
 
     def _parameters_of(self, gates: dict[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
         (wx,), (wh,), (bx,), (bh,) = (gates[kind] for kind in _KINDS)
@@ -180,9 +179,6 @@ class GRU(_DropIn, nn.GRU):
     def __init__(self, *args: Any, backend: str = "auto", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._set_backend(backend)
-
-    def _recurrence(self) -> Recurrence:
-        return zoo_cell("gru-reset-after")
 
     def _parameters_of(self, gates: dict[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
         names = {"weight_ih": "Wi", "weight_hh": "Wh", "bias_ih": "bi", "bias_hh": "bh"}
@@ -217,9 +213,6 @@ class LSTM(_DropIn, nn.LSTM):
     def __init__(self, *args: Any, backend: str = "auto", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._set_backend(backend)
-
-    def _recurrence(self) -> Recurrence:
-        return zoo_cell("lstm")
 
     def _parameters_of(self, gates: dict[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
         biases = [a + b for a, b in zip(gates["bias_ih"], gates["bias_hh"], strict=True)]

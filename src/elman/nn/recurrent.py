@@ -359,10 +359,5 @@ def _check_input(x: Tensor, batch_first: bool, width: int, table: Tensor | None)
         if not isinstance(table, Tensor) or table.dim() != 2 or table.shape[1] != width:
             got = list(table.shape) if isinstance(table, Tensor) else type(table).__name__
             raise MisuseError(f"table must be a tensor [V, {width}]; got {got}.")
-        if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
-            raise MisuseError(f"With a table x must be whole numbers, its rows' ids; got {x.dtype}.")
-        if x.numel() and not 0 <= int(x.min()) <= int(x.max()) < len(table):
-            low, high = int(x.min()), int(x.max())
-            raise MisuseError(f"x has ids from {low} to {high}; the table has {len(table)} rows, counted from 0.")
     elif x.shape[-1] != width:
         raise MisuseError(f"x must be {width} wide; got {list(x.shape)}.")

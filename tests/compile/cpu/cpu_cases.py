@@ -208,12 +208,23 @@ def assert_close(left: Mapping[str, Tensor], right: Mapping[str, Tensor], tolera
 
 SQUASH = ("sigmoid", "tanh", "sin", "hard_sigmoid")
 UNARY = ("sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "abs", "sin", "cos", "hard_sigmoid")
+SMOOTH = ("sigmoid", "tanh", "sin", "softplus", "elu", "cos")
 TAMED = ("exp(tanh({}))", "log(1.5 + tanh({}))", "sqrt(0.3 + abs({}))", "1 / (1.5 + sin({}))", "tanh({}) ** {n}")
 
 
-def random_recurrence(seed: int) -> Recurrence:
-    """Equations of 1 to 3 states and 0 to 4 products with all that the language has; bounded."""
+def random_recurrence(seed: int, smooth: bool = False) -> Recurrence:
+    """Equations of 1 to 3 states and 0 to 4 products with all that the language has; bounded.
+
+    Args:
+        seed: of the choices.
+        smooth: without kinks, where rounding decides about the slope.
+    """
     pick = random.Random(seed)
+    squashes, functions, pairs = SQUASH, UNARY, ("maximum({}, {})", "minimum({}, {})")
+    tamed = TAMED
+    if smooth:
+        squashes, functions, pairs = SMOOTH[:3], SMOOTH, ("sin({} - {})",)
+        tamed = tuple(form.replace("abs({})", "exp(sin({}))") for form in TAMED)
     states = ["h", "c", "d"][: pick.randint(1, 3)]
     helpers = ["g", "k"][: pick.randint(0, 2)]
     square, constants = pick.random() < 0.4, pick.random() < 0.3
@@ -258,11 +269,11 @@ def random_recurrence(seed: int) -> Recurrence:
         below = expression(depth - 1)
         match kind:
             case 4 | 0:
-                return f"{pick.choice(UNARY)}({below})"
+                return f"{pick.choice(functions)}({below})"
             case 5:
-                return pick.choice(TAMED).format(below, n=pick.randint(2, 8))
+                return pick.choice(tamed).format(below, n=pick.randint(2, 8))
             case 6:
-                return f"{pick.choice(['maximum', 'minimum'])}({below}, {expression(depth - 1)})"
+                return pick.choice(pairs).format(below, expression(depth - 1))
             case 7:
                 gain, bias = pick.choice([("p", "q"), ("p", "0"), ("q", "p")])
                 return f"norm({below} + {pick.choice(readable)}, {gain}, {bias})"
@@ -276,7 +287,7 @@ def random_recurrence(seed: int) -> Recurrence:
             lines.append(f"{name} = {pick.choice([*readable, 'p'])}")
         else:
             left = expression(pick.randint(1, 3))
-            lines.append(f"{name} = {pick.choice(SQUASH)}({left} + {pick.choice(readable)}) + 0.1 * {states[0]}")
+            lines.append(f"{name} = {pick.choice(squashes)}({left} + {pick.choice(readable)}) + 0.1 * {states[0]}")
         readable.append(name)
     # a name becomes a state by being read before its line, even where nothing comes of it
     lines.insert(0, f"s = {' + '.join(states)}" + (" + A @ v" if constants else ""))

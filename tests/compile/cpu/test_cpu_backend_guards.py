@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cpu_cases import Given, assert_close, everything, needs_backend, needs_bf16, operands, random_recurrence
+from cpu_cases import Given, assert_close, everything, needs_backend, operands, random_recurrence
 from torch import Tensor
 
+from elman.compile import engine
 from elman.compile.cpu import programs
 from elman.compile.cpu.target import host_target
 from elman.equations import Recurrence, cell
@@ -127,7 +128,29 @@ def main(names: list[str], large: bool) -> None:
                     assert any(what.startswith(("state:", "half:")) for what in seen)
                     assert not given.recurrence.matrices or any(what.endswith(".weights") for what in seen)
                     assert_close(found, expected, 1e-6)
+    if large:
+        look_up(names)
     print("done")
+
+
+def look_up(names: list[str]) -> None:
+    """The same where x is a table."""
+    index = torch.arange(30).view(6, 5) % 7
+    for name in names:
+        given = given_for(name, 1, 5, 17, 7, None)
+        table = given_for(name, 1, 7, 17, 7, None).x
+        leaves = [table, *given.parameters.values()]
+        for half in (False, True) if host_target().bf16 else (False,):
+            for at_end in (True, False):
+                print(name, "table", "half" if half else "single", "end" if at_end else "begin", flush=True)
+                with pytest.MonkeyPatch.context() as patch, torch.autocast("cpu", torch.bfloat16, half):
+                    guard(patch, at_end, set())
+                    result = engine.run(
+                        given.recurrence, given.parameters, table[0], given.state, given.constants,
+                        backend="cpu", index=index,
+                    )  # fmt: skip
+                    total = sum(tensor.float().sum() for tensor in (*result.outputs.values(), *result.final.values()))
+                    torch.autograd.grad(total, leaves, allow_unused=True)
 
 
 def in_a_process(names: list[str], large: bool) -> None:

@@ -14,7 +14,7 @@ pytestmark = needs_backend
 FIXED = {
     "a state that is another's new value": "g = d + c\nh = tanh(W @ x + U @ h + g)\nc = 0.5 * h\nd = h",
     "a state that is x": "h = tanh(c + U @ h)\nc = x",
-    "a state that is a vector or a number": "h = tanh(c * h + d + W @ x)\nc = b\nd = 0.5",
+    "a state that is a vector": "h = tanh(c * h + W @ x)\nc = b",
     "a state that only waits": "s = c * h\nc = c\nh = tanh(W @ x + s)",
     "the states change places": "s = h\nh = c + 0.1 * x\nc = s",
     "a state that nobody reads": "s = c\nh = tanh(W @ x + U @ h)\nc = sin(V @ h)",
@@ -43,7 +43,7 @@ FIXED = {
     "a constant input both ways": "h = tanh(U @ (h + A @ v) + v * x)",
     "a product with a vector": "h = tanh(W @ x + h + U @ p)",
     "a product with a function of a vector": "h = tanh(U @ (h + p) + U @ tanh(p))",
-    "powers": "h = tanh(h ** 2 - h ** 3 + h ** 7 + W @ x + (U @ h) ** 8)",
+    "powers": "h = tanh(h ** 2 - h ** 3 + h ** 7 + W @ x + 0.1 * (U @ h) ** 8)",
     "all functions": "h = tanh(exp(-abs(h)) + log(2 + sin(W @ x)) - sqrt(0.5 + h * h) + cos(h) / (2 + softplus(x)) + "
     "elu(U @ h) + leaky_relu(h - 0.3) + hard_sigmoid(2 * h) + maximum(h, x) - minimum(U @ h, 0.3) + relu(h + x))",
 }
@@ -101,7 +101,6 @@ def test_many_random_recurrences(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(1000, 1080))
 def test_random_recurrences_under_autocast(seed: int) -> None:
     sizes, every_state = choose(seed)
-    # what rounds to the place of a kink has the slope of the other side: with few units that is much of a gradient
-    sizes["hidden"], sizes["batch"] = max(sizes["hidden"], 15), max(sizes["batch"], 5)
-    sizes["lengths"] = None
-    check(operands(random_recurrence(seed), **sizes), True, every_state, floor=5e-2)
+    # no kinks: what rounds to the other side of one has the slope of that side
+    sizes["hidden"], sizes["batch"], sizes["lengths"] = max(sizes["hidden"], 15), max(sizes["batch"], 5), None
+    check(operands(random_recurrence(seed, smooth=True), **sizes), True, every_state, floor=5e-2)

@@ -12,7 +12,7 @@ from elman.compile.cpu.backward_values import backward_step
 from elman.compile.cpu.extents import Extent
 from elman.compile.cpu.fold import fold
 from elman.compile.cpu.packing import pack_columns
-from elman.compile.cpu.passes import Kept, Key, Kind, Operands, as_rows, buffer_memory, padded
+from elman.compile.cpu.passes import Kept, Key, Kind, Operands, buffer_memory, input_rows, padded
 from elman.compile.cpu.products import outer, pack_times, times
 from elman.compile.cpu.programs import Context, backward_program
 from elman.compile.cpu.rounds import SLOTS
@@ -49,6 +49,7 @@ def backward(
     context = Context(program, extent, kind.hidden)
     context.index(operands.index)
     made: dict[str, Tensor] = {}
+    slots: Tensor | None = None
     for name, buffer in program.loop.buffers.items():
         what, _, key = name.partition(":")
         if what == "carry":
@@ -73,7 +74,7 @@ def backward(
             made[name] = torch.zeros((extent.batch, kind.padded))
             context.put(name, made[name])
         elif what == "input":
-            rows = kept.memory[name] if name in kept.memory else as_rows(operands.inputs[int(key)], buffer.half)
+            rows = kept.memory[name] if name in kept.memory else input_rows(kind, operands.inputs[int(key)])
             context.put(name, rows)
             context.numbers({f"{name}.stride": rows.stride(0) * rows.element_size()})
         elif name in kept.memory:
@@ -92,7 +93,7 @@ def backward(
                     units = kind.padded // lanes
                     context.weights(f"{r}.{g}.{p}", packed, units, run * lanes, made[SLOTS].stride(2) * 4)
     context.run()
-    hidden, slots = kind.hidden, made.get(SLOTS)
+    hidden = kind.hidden
     folded = _Folded(kind, operands, slots)
     found: dict[Key, Tensor] = {}
     if want_matrices and slots is not None:

@@ -146,7 +146,8 @@ def _batch(kind: passes.Kind, tensors: Sequence[Tensor]) -> int:
 def _kept_shapes(kind: passes.Kind, steps: int, batch: int) -> dict[str, tuple[int, int, torch.dtype]]:
     """By buffer's name the memory that a backward pass reads, operands apart: rows, width and type."""
     recurrence, target = kind.recurrence, kind.target
-    program = forward_program(recurrence, target, kind.half, kind.exact, False, True, kind.wanted)
+    exact = bool(kind.exact)  # of a width that is a symbol it is no bool yet
+    program = forward_program(recurrence, target, kind.half, exact, False, True, kind.wanted)
     whole = backward_step(recurrence).read_states.union(kind.wanted)
     shapes: dict[str, tuple[int, int, torch.dtype]] = {}
     for name, buffer in program.loop.buffers.items():
@@ -231,7 +232,7 @@ def _passes_backward(
     kind = _kind(text, wanted, half, operands)
     recurrence, batch, table = kind.recurrence, _batch(kind, operands), _operands(kind, operands)
     memory = dict(zip(_kept_shapes(kind, steps, batch), kept, strict=True))
-    memory |= {f"input:{node}": passes.as_rows(tensor, half) for node, tensor in table.inputs.items()}
+    memory |= {f"input:{node}": passes.input_rows(kind, tensor) for node, tensor in table.inputs.items()}
     arriving = list(zip((*kind.wanted, *recurrence.states), gradients, strict=True))
     count = len(kind.wanted)
     keys: list[passes.Key] = [("matrix", name) for name in recurrence.matrices]

@@ -178,7 +178,7 @@ def buffer_memory(buffer: Buffer, operands: Operands, extent: Extent, kind: Kind
     if what == "gathered":
         return _gathered(kind, operands)
     if what == "input":
-        return as_rows(operands.inputs[int(key)], buffer.half)
+        return input_rows(kind, operands.inputs[int(key)])
     if what == "vector":
         return padded(operands.vectors[int(key)].float(), kind)
     if what == "rows":
@@ -203,17 +203,19 @@ def _gathered(kind: Kind, operands: Operands) -> Tensor:
     return table
 
 
-def as_rows(tensor: Tensor, half: bool) -> Tensor:
-    """Rows that begin at multiples of four bytes and are contiguous."""
-    dtype = torch.bfloat16 if half else torch.float32
-    odd = half and tensor.shape[-1] % 2
-    if tensor.dtype != dtype or odd:
-        converted = empty((tensor.shape[0], tensor.shape[1] + (1 if odd else 0)), dtype)
-        if odd:
-            converted[:, -1] = 0
-        converted[:, : tensor.shape[1]].copy_(tensor)
-        return converted
-    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
+def input_rows(kind: Kind, tensor: Tensor) -> Tensor:
+    """An input as the loops read it: whole vectors where x is used elementwise, rows at multiples of four bytes."""
+    width = tensor.shape[-1]
+    if "x" in kind.recurrence.square:
+        wanted = kind.padded
+    else:
+        wanted = width + width % 2 if kind.half else width
+    if tensor.dtype == kind.dtype and wanted == width:
+        return tensor if tensor.stride(-1) == 1 or width == 1 else tensor.contiguous()
+    rows = empty((tensor.shape[0], wanted), kind.dtype)
+    rows[:, width:] = 0
+    rows[:, :width].copy_(tensor)
+    return rows
 
 
 def padded(tensor: Tensor, kind: Kind) -> Tensor:

@@ -35,11 +35,10 @@ def refusal(x: Tensor, state: Tensor | None = None) -> str | None:
         return "the compiled CPU backend knows autocast to bfloat16 only"
     if autocast and not host_target().bf16:
         return "this CPU has no dot products of bfloat16, which the compiled backend needs under autocast"
-    kinds = {x.dtype} if state is None else {x.dtype, state.dtype}
-    if not kinds <= ({torch.float32, torch.bfloat16} if autocast else {torch.float32}):
-        return f"the compiled CPU backend computes in float32, not in {x.dtype}"
     if state is not None and state.dtype != torch.float32:
-        return f"the compiled CPU backend keeps states in float32, not in {state.dtype}"
+        return f"the compiled CPU backend computes in float32, not in {state.dtype}"
+    if x.dtype not in ((torch.float32, torch.bfloat16) if autocast else (torch.float32,)):
+        return f"the compiled CPU backend computes in float32, not in {x.dtype}"
     return None
 
 
@@ -71,10 +70,10 @@ def run(
     inputs, vectors, rows = operator.leaves_of(recurrence) if recording else passes.inputs_of(recurrence)
     values = beforehand(recurrence, parameters, x, constants, [*inputs, *vectors, *rows])
     ragged = None if lengths is None or int(lengths.min()) == steps else _Ragged(lengths, steps)
-    by_row = {name: tensor for name, tensor in state.items()}
+    by_row = dict(state)
     constant = {node: values[node].expand(batch, hidden) for node in rows}
     given = {node: values[node].flatten(0, 1) if index is None else values[node] for node in inputs}
-    index = None if index is None else index.flatten()
+    index = None if index is None else index.flatten().contiguous()
     if ragged is not None:
         by_row = {name: tensor[ragged.order] for name, tensor in by_row.items()}
         constant = {node: tensor[ragged.order] for node, tensor in constant.items()}
@@ -90,17 +89,26 @@ def run(
         *(constant[node] for node in rows),
     )
     if recording:
-        results = operator.run_passes(kind, steps, index, tensors)
+        results = tuple(operator.run_passes(kind, steps, index, tensors))
     else:
-        train = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-        extent = even_extent(steps, batch) if ragged is None else ragged.extent
-        results = _Passes.apply(kind, extent, train, index, *tensors)
+        results = _results(kind, None if ragged is None else ragged.extent, steps, batch, index, tensors)
     sequences, final = results[: len(wanted)], results[len(wanted) :]
     if ragged is not None:
         sequences = [each.new_zeros(steps * batch, hidden).index_copy(0, ragged.places, each) for each in sequences]
         final = [each[ragged.back] for each in final]
     by_time = [each.view(steps, batch, hidden) for each in sequences]
     return dict(zip(wanted, by_time, strict=True)), dict(zip(recurrence.states, final, strict=True))
+
+
+def _results(
+    kind: passes.Kind, extent: Extent | None, steps: int, batch: int, index: Tensor | None, tensors: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    if torch._C._are_functorch_transforms_active():
+        # torch.func transforms torch's own functions only, and wraps every tensor that is made: none may be cached
+        extent = extent or even_extent.__wrapped__(steps, batch)
+        return plain_passes(kind, _operands(kind, tensors, index), extent)
+    train = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    return _Passes.apply(kind, extent or even_extent(steps, batch), train, index, *tensors)
 
 
 @torch._disable_dynamo  # type: ignore[attr-defined]  # torch.compiler.disable without loading the compiler
@@ -170,23 +178,23 @@ class _Passes(torch.autograd.Function):
         kept, final = passes.forward(kind, _operands(kind, tensors, index), extent, train)
         sequences = tuple(_sequence(kind, kept, name) for name in kind.wanted)
         if train:
-            ctx.kind, ctx.extent, ctx.index, ctx.names = kind, extent, index, tuple(kept.memory)
+            ctx.kind, ctx.extent, ctx.names = kind, extent, tuple(kept.memory)
             # the sequences lie in memory that the backward pass reads: autograd notices if somebody changes them;
             # what is saved is let go as soon as the backward pass is over
-            ctx.save_for_backward(*tensors, *sequences, *kept.memory.values())
+            ctx.save_for_backward(*tensors, index, *sequences, *kept.memory.values())
         return (*sequences, *(final[name] for name in kind.recurrence.states))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         kind, needed = ctx.kind, ctx.needs_input_grad[4:]
         saved = ctx.saved_tensors
-        tensors, memory = saved[: len(needed)], saved[len(saved) - len(ctx.names) :]
+        tensors, index, memory = saved[: len(needed)], saved[len(needed)], saved[len(saved) - len(ctx.names) :]
         kept = passes.Kept(dict(zip(ctx.names, memory, strict=True)), ctx.extent)
         if torch.is_grad_enabled():
             again = [tensor.view_as(tensor) for tensor in tensors]
-            outputs = plain_passes(kind, _operands(kind, again, ctx.index), kept.extent)
+            outputs = plain_passes(kind, _operands(kind, again, index), kept.extent)
             return (None, None, None, None, *gradients_of(outputs, gradients, again, needed, create_graph=True))
-        operands = _operands(kind, tensors, ctx.index)
+        operands = _operands(kind, tensors, index)
         count = len(kind.wanted)
         sequences = _present(kind.wanted, gradients[:count])
         final = _present(kind.recurrence.states, gradients[count:])

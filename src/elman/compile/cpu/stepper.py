@@ -60,13 +60,15 @@ class Stepper:
         above = alternating[1:].clone()
         counts = torch.full((2,), batch, dtype=torch.int64)
         below: Tensor | None = None
-        for number, own in enumerate(parameters):
+        for own in parameters:
             extent = Extent(
                 2, batch, 2 * batch, counts, zeros if below is None else above, alternating, alternating, True
             )
             program = forward_program(recurrence, target, False, kind.exact, below is None, False, kind.wanted)
             step = forward_step(recurrence, below is None)
-            x = table if below is None else below[:, :hidden]
+            # used elementwise it is read in whole vectors, where it lies
+            width = kind.padded if "x" in recurrence.square else hidden
+            x = table if below is None else below[:, :width]
             values = beforehand(recurrence, own, x, {}, [*step.inputs, *step.vectors])
             operands = Operands(
                 {name: own[name].detach() for name in recurrence.matrices},

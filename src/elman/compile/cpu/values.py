@@ -216,7 +216,7 @@ def keeps(values: Sequence[Value], roots: Sequence[tuple[int, int]], memory: fro
                 need(argument, at)
 
     pending = list(roots)
-    for index, value in enumerate(values):
+    for value in values:
         if value.op == "mean":
             pending.append((value.args[0], values[value.args[0]].level))
         for _, operand in value.parts:

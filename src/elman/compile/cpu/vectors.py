@@ -127,19 +127,19 @@ def _exp(v: Vectors, x: ir.Value) -> ir.Value:
     # exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2; 2^n in two factors, so that both ends come out right
     b = v.builder
     x = v.at_least(v.at_most(x, v.number(89.0)), v.number(-104.0))
-    n, whole, r = _reduce(v, x)
+    whole, r = _reduce(v, x)
     half = b.ashr(whole, v.whole(1))
     scaled = b.fmul(_exp_reduced(v, r), _two_to(v, half))
     return b.fmul(scaled, _two_to(v, b.sub(whole, half)))
 
 
-def _reduce(v: Vectors, x: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
+def _reduce(v: Vectors, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     b = v.builder
     shifted = v.fma(x, v.number(1.4426950408889634), v.number(_MAGIC))
     n = b.fsub(shifted, v.number(_MAGIC))
     whole = b.sub(b.bitcast(shifted, v.integers), v.whole(0x4B400000))
     r = v.fma(n, v.number(-0.693359375), x)
-    return n, whole, v.fma(n, v.number(2.12194440e-4), r)
+    return whole, v.fma(n, v.number(2.12194440e-4), r)
 
 
 def _exp_reduced(v: Vectors, r: ir.Value) -> ir.Value:
@@ -159,7 +159,7 @@ def _sigmoid(v: Vectors, x: ir.Value) -> ir.Value:
     # 1 / (1 + exp(-x)); beyond the clamp the value is below float32's normal numbers, or 1
     b = v.builder
     x = v.at_least(v.at_most(b.fneg(x), v.number(87.0)), v.number(-87.0))
-    _, whole, r = _reduce(v, x)
+    whole, r = _reduce(v, x)
     power = b.fmul(_exp_reduced(v, r), _two_to(v, whole))
     return b.fdiv(v.number(1.0), b.fadd(v.number(1.0), power))
 
