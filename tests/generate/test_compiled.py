@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from elman.compile.cpu.target import host_target, unsupported
 from elman.data.vocabulary import build
-from elman.errors import FailureError
+from elman.errors import FailureError, MisuseError
 from elman.generate import compiled, generate, sampling
 from elman.models.language import LanguageModel
 
@@ -74,3 +75,23 @@ def test_what_is_looked_into_is_not_compiled() -> None:
     forced = model_of("gru", backend="reference")
     assert not compiled.can_draw(forced)
     assert sampling.generate(forced, LETTERS, length=3, seed=1)[0].text
+
+
+@pytest.mark.skipif(unsupported() is not None or not host_target().bf16, reason="this CPU has no bfloat16 products")
+@pytest.mark.parametrize("cell", ["lstm", "gru", "mut1", "sru"])
+@pytest.mark.parametrize("hidden", [24, 32, 33])
+def test_bf16_is_near(cell: str, hidden: int) -> None:
+    model = model_of(cell, hidden)
+    exact = generate(model, LETTERS, prompt="a", length=30, seed=4)[0]
+    near = generate(model, LETTERS, prompt="a", length=30, seed=4, precision="bf16")[0]
+    same = next((i for i, (a, b) in enumerate(zip(exact.ids, near.ids, strict=True)) if a != b), 30)
+    assert near.token_logprobs[:same] == pytest.approx(exact.token_logprobs[:same], abs=0.1)
+    assert same > 2
+    assert near.token_logprobs != exact.token_logprobs
+
+
+def test_a_precision_that_cannot_be_is_refused() -> None:
+    with pytest.raises(MisuseError, match="fp32 or bf16"):
+        generate(model_of("gru"), LETTERS, length=1, precision="int4")
+    with pytest.raises(MisuseError, match="Use fp32"):
+        generate(model_of("gru", backend="reference"), LETTERS, length=1, precision="bf16")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import resource
+from dataclasses import replace
 
 import pytest
 import torch
 
+from elman.compile.cpu.target import named_target
 from elman.equations import cell
 from elman.errors import MisuseError
 from elman.training import machine
@@ -44,11 +46,21 @@ def test_freed_memory_is_kept() -> None:
 
 
 @pytest.mark.parametrize(("name", "expected"), [("lstm", True), ("gru", False), ("mut1", False), ("rnn", False)])
-def test_bf16_is_for_the_lstm_kernel(monkeypatch: pytest.MonkeyPatch, name: str, expected: bool) -> None:
+def test_in_torch_bf16_is_for_the_lstm_kernel(monkeypatch: pytest.MonkeyPatch, name: str, expected: bool) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    assert machine.bf16_pays("cpu", "auto", cell(name), 256) is expected
-    assert machine.bf16_pays("cpu", "auto", cell(name), 64) is False
+    assert machine.bf16_pays("cpu", "torch", cell(name), 256) is expected
+    assert machine.bf16_pays("cpu", "torch", cell(name), 64) is False
     assert machine.bf16_pays("cpu", "reference", cell(name), 256) is False
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_compiled_bf16_is_for_machines_that_multiply_it(monkeypatch: pytest.MonkeyPatch, bf16: bool) -> None:
+    target = replace(named_target("avx512"), bf16=bf16)
+    monkeypatch.setattr(machine, "host_target", lambda: target)
+    monkeypatch.setattr(machine, "unsupported", lambda: None)
+    for name in ("lstm", "gru", "mut1"):
+        assert machine.bf16_pays("cpu", "auto", cell(name), 256) is bf16
+        assert machine.bf16_pays("cpu", "auto", cell(name), 64) is False
 
 
 def test_versions_name_what_matters() -> None:

@@ -52,6 +52,9 @@ def sample(
         float | None,
         typer.Option(help="Draw from those at least p times as likely as the first.", show_default=False),
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="fp32, or bf16: weights in bfloat16, faster for large models; another text.")
+    ] = "fp32",
     seed: Annotated[
         int | None,
         typer.Option(help="Same seed, same text. Default: a fresh one, which is printed.", show_default=False),
@@ -90,9 +93,10 @@ def sample(
 
     if prompt and prompt_file is not None:
         raise MisuseError("--prompt and --prompt-file both name a prompt; give one of them.")
-    if beam is not None and (temperature, top_k, top_p, min_p, seed) != (1.0, None, None, None, None):
+    if beam is not None and (temperature, top_k, top_p, min_p, seed, precision) != (1.0, *[None] * 4, "fp32"):
         raise MisuseError(
-            "--beam searches and draws nothing; leave out --temperature, --top-k, --top-p, --min-p, --seed."
+            "--beam searches and draws nothing; leave out --temperature, --top-k, --top-p, --min-p, --seed, "
+            "--precision."
         )
     device, _ = machine.prepare(device, threads)
     loaded = load(run, device=device, backend=backend, unknown=unknown)
@@ -118,6 +122,7 @@ def sample(
             min_p=min_p,
             samples=samples,
             seed=seed,
+            precision=precision,
             on_token=(lambda _row, _token, text: _write(text)) if streaming else None,
             **asked,
         )

@@ -12,7 +12,8 @@ from elman.compile.cpu.run import refusal
 from elman.compile.cpu.sampler import FAILURES, Sampler
 from elman.compile.cpu.sampler_ir import Status
 from elman.compile.cpu.stepper import Stepper, steps_alone
-from elman.errors import FailureError
+from elman.compile.cpu.target import host_target
+from elman.errors import FailureError, MisuseError
 from elman.generate.filters import Filters, Scores
 from elman.models.language import LanguageModel
 
@@ -20,7 +21,24 @@ from elman.models.language import LanguageModel
 # the look itself costs little
 BLOCK = 64
 
+PRECISIONS = ("fp32", "bf16")
+
 Draws = Iterator[tuple[NDArray[Any], NDArray[Any]]]
+
+
+def check_precision(model: Any, precision: str) -> None:
+    """Refuse a precision of drawing.
+
+    Raises:
+        MisuseError: there is none of this name, or this model or machine cannot be drawn from in it.
+    """
+    if precision not in PRECISIONS:
+        raise MisuseError(f"The precision is {precision!r}; it must be {' or '.join(PRECISIONS)}.")
+    if precision == "bf16" and not (can_draw(model) and host_target().bf16):
+        raise MisuseError(
+            "Drawing in bf16 needs a language model that the compiled CPU backend can step, and a CPU with dot "
+            "products of bfloat16. Use fp32."
+        )
 
 
 def can_draw(model: Any) -> bool:
@@ -42,6 +60,7 @@ def draws(
     uniforms: Callable[[int], NDArray[Any]],
     length: int,
     follows: Mapping[int, int],
+    precision: str = "fp32",
 ) -> Draws:
     """Draw symbols step by step.
 
@@ -53,6 +72,7 @@ def draws(
         uniforms: n to the next numbers [n, B].
         length: steps at most.
         follows: symbols that are fed, without being drawn, after a symbol.
+        precision: "fp32", or "bf16" for weights in bfloat16, which take half the memory's time.
 
     Yields:
         Of each step the ids [B] and their log-probabilities before the filters [B].
@@ -63,7 +83,7 @@ def draws(
     batch = len(scores)
     names = (*model.recurrence.matrices, *model.recurrence.vectors)
     parameters = [{name: model.recurrent.parameter(name, layer) for name in names} for layer in range(model.layers)]
-    stepper = Stepper(model.recurrence, parameters, model.embedding.weight, batch)
+    stepper = Stepper(model.recurrence, parameters, model.embedding.weight, batch, half=precision == "bf16")
     sampler = Sampler(
         stepper.layers,
         model.embedding.weight if model.tied else model.readout_weight,
@@ -77,6 +97,7 @@ def draws(
         banned=filters.banned,
         follows=follows,
         states=stepper.states,
+        format="bf16" if precision == "bf16" else "fp32",
     )
     stepper.put(state, sampler.parity)
     sampler.scores[:] = scores

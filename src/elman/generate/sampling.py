@@ -70,6 +70,7 @@ def generate(
     seed: int | None = None,
     generator: torch.Generator | None = None,
     on_token: OnToken | None = None,
+    precision: str = "fp32",
 ) -> list[Sample]:
     """Continue a prompt by drawing symbols, several texts in one batch.
 
@@ -97,6 +98,7 @@ def generate(
         generator: draws the first seed where none is given.
         on_token: called as (text's index, id, new text) after each draw; the new texts joined are the
             sample's text.
+        precision: "fp32", or "bf16" for weights in bfloat16: faster where they do not fit a cache, and another text.
 
     Returns:
         N samples, in order of their seeds.
@@ -112,6 +114,7 @@ def generate(
     if banned and (min(banned) < 0 or max(banned) >= vocabulary.size):
         raise MisuseError(f"A banned id lies outside the vocabulary, whose ids are 0 to {vocabulary.size - 1}.")
     check_sizes(model, vocabulary)
+    compiled.check_precision(model, precision)
     filters = Filters(temperature, top_k, top_p, min_p, vocabulary.unpredicted | frozenset(banned))
     seeds = _seeds(samples, seed, generator)
     uniforms = _Uniforms(seeds)
@@ -120,7 +123,7 @@ def generate(
         rows = [_Row(index, vocabulary, last, stop, until_end, on_token) for index in range(samples)]
         scores, state = scores.repeat(samples, axis=0), select(state, [0] * samples)
         if compiled.can_draw(model):
-            steps = compiled.draws(model, filters, scores, state, uniforms.block, length, vocabulary.follows)
+            steps = compiled.draws(model, filters, scores, state, uniforms.block, length, vocabulary.follows, precision)
         else:
             steps = _draws(model, filters, scores, state, uniforms, length, vocabulary.follows)
         for step, (ids, logprobs) in enumerate(steps, 1):

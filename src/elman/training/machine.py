@@ -10,6 +10,7 @@ import sys
 import torch
 
 from elman import __version__
+from elman.compile.cpu.target import host_target, unsupported
 from elman.compile.torch_fused import recognise
 from elman.equations import Recurrence
 from elman.errors import MisuseError
@@ -65,11 +66,13 @@ def bf16_pays(device: str, backend: str, recurrence: Recurrence, hidden: int) ->
     """Whether bfloat16 products are faster than float32 ones here.
 
     A rule and not a measurement, so that the same command makes the same choice every time. A GPU needs only support
-    them. On a CPU they pay for torch's LSTM kernel alone, with instructions for bfloat16 and products large enough to
-    outweigh the conversions; every other recurrence was measured to be slower with them.
+    them. On a CPU they pay with instructions for bfloat16 and products large enough to outweigh the conversions: for
+    every recurrence in the compiled backend, in torch for its LSTM kernel alone.
     """
     if device == "cuda":
         return torch.cuda.is_bf16_supported()
+    if backend in ("auto", "cpu") and unsupported() is None:
+        return host_target().bf16 and hidden >= 128
     fused = recognise(recurrence) if backend in ("auto", "torch") else None
     has_instructions = bool(torch.cpu._is_avx512_bf16_supported()) or bool(torch.cpu._is_amx_tile_supported())
     return fused is not None and fused.kernel == "lstm" and has_instructions and hidden >= 128

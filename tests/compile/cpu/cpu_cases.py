@@ -290,7 +290,7 @@ def random_recurrence(seed: int, smooth: bool = False) -> Recurrence:
             lines.append(f"{name} = {pick.choice(squashes)}({left} + {pick.choice(readable)}) + 0.1 * {states[0]}")
         readable.append(name)
     # a name becomes a state by being read before its line, even where nothing comes of it
-    lines.insert(0, f"s = {' + '.join(states)}" + (" + A @ v" if constants else ""))
+    lines.insert(0, f"s = {' + '.join(states)}" + (" + A @ v" if constants else "") + (" + v" if by_element else ""))
     if constants or pick.random() < 0.6:
         lines.append(f"{states[0]} = tanh({states[0]} + 0.1 * s)")
     inputs = ("v",) if constants else ()

@@ -27,6 +27,8 @@ FIXED = {
     "the same term twice": "a = U @ h\nh = tanh(a + a + W @ x + W @ x)",
     "a sum in a sum": "a = U @ h + W @ x\nb = a + V @ h\nh = tanh(a + b) * sigmoid(b)",
     "signs": "h = tanh(-(W @ x) - U @ h - (V @ h - A @ x) + (-(B @ h)))",
+    "x with a minus beside a product": "h = tanh(h - x) * tanh(W @ x)",
+    "x with a minus in many places": "a = W @ x\nh = tanh((h - x) * a - (V @ x) * (-x)) - 0.1 * x * tanh(-(A @ x) + a)",
     "a difference": "h = sin(W @ h - V @ x)",
     "a new state in a product": "c = tanh(W @ x + c)\nh = tanh(U @ c + V @ (c * h)) + 0.1 * h",
     "three products one after another": "a = tanh(A @ h)\nb = tanh(B @ (a * h) + x)\nh = tanh(C @ (a + b) + b)",

@@ -49,7 +49,8 @@ def test_every_width_with_every_batch(name: str, half: bool) -> None:
         for batch in BATCHES:
             steps = pick.choice([1, 2, 2, 3])
             lengths = None if pick.random() < 0.5 else [pick.randint(1, steps) for _ in range(batch)]
-            given = operands(cell(name), steps, batch, hidden, pick.choice(WIDTHS), lengths=lengths)
+            # a norm of products with one number has no slope
+            given = operands(cell(name), steps, batch, hidden, pick.choice(WIDTHS[1:]), lengths=lengths)
             # a single row's gradient of few units may hang on one rounding
             check(given, half, floor=5e-2 if half else None)
 

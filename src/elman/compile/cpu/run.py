@@ -92,7 +92,7 @@ def run(
         results = tuple(operator.run_passes(kind, steps, index, tensors))
     else:
         results = _results(kind, None if ragged is None else ragged.extent, steps, batch, index, tensors)
-    sequences, final = results[: len(wanted)], results[len(wanted) :]
+    sequences, final = list(results[: len(wanted)]), list(results[len(wanted) :])
     if ragged is not None:
         sequences = [each.new_zeros(steps * batch, hidden).index_copy(0, ragged.places, each) for each in sequences]
         final = [each[ragged.back] for each in final]

@@ -33,6 +33,7 @@ class Stepper:
         parameters: of each layer by name.
         table: [V, input], what a symbol becomes for the lowest layer.
         batch: rows B.
+        half: weights, and what they are multiplied with, are bfloat16; states stay float32.
 
     Attributes:
         tokens: int64 [B]: the symbols of the next step.
@@ -42,17 +43,23 @@ class Stepper:
     """
 
     def __init__(
-        self, recurrence: Recurrence, parameters: Sequence[Mapping[str, Tensor]], table: Tensor, batch: int
+        self,
+        recurrence: Recurrence,
+        parameters: Sequence[Mapping[str, Tensor]],
+        table: Tensor,
+        batch: int,
+        half: bool = False,
     ) -> None:
         self.recurrence, self.batch = recurrence, batch
         hidden = next(iter(parameters[0].values())).shape[0]
         target = host_target()
-        kind = Kind(recurrence, target, False, hidden, (recurrence.output,))
+        kind = Kind(recurrence, target, half, hidden, (recurrence.output,))
         self.stride, self.hidden = kind.padded, hidden
         self.tokens: NDArray[np.int64] = np.zeros(batch, dtype=np.int64)
         self.layers: list[Layer] = []
         self.states: list[StateBuffer] = []
         self._memory: list[dict[str, Tensor]] = []
+        self._halves: list[dict[str, Tensor]] = []
         self._alive: list[object] = []
         zeros = torch.zeros(3, dtype=torch.int64)
         alternating = torch.tensor([0, batch, 0], dtype=torch.int64)
@@ -64,10 +71,10 @@ class Stepper:
             extent = Extent(
                 2, batch, 2 * batch, counts, zeros if below is None else above, alternating, alternating, True
             )
-            program = forward_program(recurrence, target, False, kind.exact, below is None, False, kind.wanted)
+            program = forward_program(recurrence, target, half, kind.exact, below is None, False, kind.wanted)
             step = forward_step(recurrence, below is None)
             # used elementwise it is read in whole vectors, where it lies
-            width = kind.padded if "x" in recurrence.square else hidden
+            width = kind.padded if half or "x" in recurrence.square else hidden
             x = table if below is None else below[:, :width]
             values = beforehand(recurrence, own, x, {}, [*step.inputs, *step.vectors])
             operands = Operands(
@@ -81,25 +88,27 @@ class Stepper:
             context = Context(program, extent, hidden, threads=1)
             memory = fill_forward(kind, operands, extent, program, context, frozenset())
             self._memory.append({name: memory[f"state:{name}"] for name in recurrence.states})
+            halves = {name: memory.get(f"half:{name}") for name in recurrence.states}
+            self._halves.append({name: each for name, each in halves.items() if each is not None})
             self._alive.append(context)
-            below = memory[f"state:{recurrence.output}"]
-            self.layers.append(Layer(program.address, context.array.ctypes.data, self._after(below)))
-            self.states += [
-                StateBuffer(self._after(memory[f"state:{name}"]), 4 * self.stride)
-                for name in recurrence.states
-                if name != recurrence.output
-            ]
+            output = memory[f"state:{recurrence.output}"]
+            below = memory[f"half:{recurrence.output}"] if half else output
+            self.layers.append(Layer(program.address, context.array.ctypes.data, self._after(output)))
+            others = [memory[f"state:{name}"] for name in recurrence.states if name != recurrence.output]
+            for each in (*others, *self._halves[-1].values()):
+                self.states.append(StateBuffer(self._after(each), each.element_size() * self.stride))
 
     def _after(self, memory: Tensor) -> tuple[int, int]:
         """Where a state stands after a step of parity 0 and of parity 1."""
         first = memory.data_ptr()
-        return first + 4 * self.stride * self.batch, first
+        return first + memory.element_size() * self.stride * self.batch, first
 
     def put(self, state: Mapping[str, Tensor], parity: int) -> None:
         """Set the states [layers, B, hidden] as a step of parity 1 - ``parity`` would have left them."""
         for name, values in state.items():
-            for memory, value in zip(self._memory, values, strict=True):
-                memory[name].view(2, self.batch, -1)[parity, :, : self.hidden] = value
+            for memory, half, value in zip(self._memory, self._halves, values, strict=True):
+                for each in (memory[name], half[name]) if name in half else (memory[name],):
+                    each.view(2, self.batch, -1)[parity, :, : self.hidden] = value
 
     def state(self, parity: int) -> dict[str, Tensor]:
         """The states [layers, B, hidden] that a step of parity ``parity`` would read."""
