@@ -51,8 +51,9 @@ def test_every_width_with_every_batch(name: str, half: bool) -> None:
             lengths = None if pick.random() < 0.5 else [pick.randint(1, steps) for _ in range(batch)]
             # a norm of products with one number has no slope
             given = operands(cell(name), steps, batch, hidden, pick.choice(WIDTHS[1:]), lengths=lengths)
-            # a single row's gradient of few units may hang on one rounding
-            check(given, half, floor=5e-2 if half else None)
+            # a gradient of few terms may hang on one rounding
+            few = hidden == 1 or batch < 4
+            check(given, half, floor=(0.3 if few else 5e-2) if half else 1e-3 if few else None)
 
 
 @pytest.mark.slow

@@ -82,11 +82,18 @@ class _Backward:
             if nodes[index].phase == "once":
                 (rows if is_per_row(nodes, index) else vectors)[index] = self._value(gradient)
                 continue
-            addends = [self._value(term) for term in self._terms(gradient) if not self._is_weighted(term, index)]
-            if addends:
-                total = addends[0]
-                for addend in addends[1:]:
-                    total = self.values.add(Value("add", (total, addend)))
+            total: int | None = None
+            for negative, term in self._terms(gradient):
+                if self._is_weighted(term, index):
+                    assert not negative  # an input's own products arrive at it as they are
+                    continue
+                value = self._value(term)
+                if negative:
+                    zero = self.values.add(Value("const"))
+                    total = self.values.add(Value("sub", (zero if total is None else total, value)))
+                else:
+                    total = value if total is None else self.values.add(Value("add", (total, value)))
+            if total is not None:
                 elementwise[index] = total
         return BackwardStep(
             tuple(self.values.items),
@@ -152,13 +159,15 @@ class _Backward:
             return self.values.add(Value("new", name=self.new[index]))
         return self.values.add(Value(node.op, tuple(self._forward(a) for a in node.args), number=node.value))
 
-    def _terms(self, index: int) -> Iterable[int]:
+    def _terms(self, index: int, negative: bool = False) -> Iterable[tuple[bool, int]]:
+        """The terms of a sum, and whether each is subtracted."""
         node = self.derivative.nodes[index]
-        if node.op == "add":
-            for argument in node.args:
-                yield from self._terms(argument)
+        if node.op in ("add", "sub", "neg"):
+            yield from self._terms(node.args[0], negative != (node.op == "neg"))
+            for argument in node.args[1:]:
+                yield from self._terms(argument, negative != (node.op == "sub"))
         else:
-            yield index
+            yield negative, index
 
     def _value(self, index: int) -> int:
         if index not in self.at:
