@@ -16,6 +16,7 @@ from elman.compile.cpu.passes import Kept, Key, Kind, Operands, buffer_memory, i
 from elman.compile.cpu.products import outer, pack_times, times
 from elman.compile.cpu.programs import Context, backward_program
 from elman.compile.cpu.rounds import SLOTS
+from elman.compile.cpu.unpack import unpack
 from elman.compile.cpu.workspace import empty
 
 
@@ -152,24 +153,24 @@ def _matrix_gradients(kind: Kind, operands: Operands, kept: Kept, slots: Tensor,
         gradients = folded.slots if argument in operands.inputs else slots
         mine = sorted((slot, matrix) for matrix, a, slot in step.weights if a == argument)
         for run in _runs(mine):
-            product = _outer(kind, gradients, operand, run[0][0], run[-1][0] + 1)
+            first, last = run[0][0], run[-1][0] + 1
+            products = _outer(kind, gradients, operand[:, : operands.matrices[run[0][1]].shape[1]], first, last)
             for slot, matrix in run:
-                width = operands.matrices[matrix].shape[1]
-                part = product[slot - run[0][0], : kind.hidden, :width]
+                part = products[slot - first]
                 found[matrix] = found[matrix] + part if matrix in found else part
     return found
 
 
-def _outer(kind: Kind, slots: Tensor, operand: Tensor, first: int, last: int) -> Tensor:
-    """The sums over rows of slots' gradients times an operand [rows, K]: [slot, padded, K] in float32."""
+def _outer(kind: Kind, slots: Tensor, operand: Tensor, first: int, last: int) -> Sequence[Tensor]:
+    """By slot the sum over rows of its gradient times an operand [rows, K]: [hidden, K] in float32."""
     if slots.dtype == torch.bfloat16:
         gradient = slots[:, first:last].reshape(slots.shape[0], -1)
-        return torch.mm(gradient.t(), operand).float().view(last - first, kind.padded, -1)
+        product = torch.mm(gradient.t(), operand).view(last - first, kind.padded, -1)
+        return [each[: kind.hidden].float() for each in product]
     lanes = kind.target.lanes
     blocks = slots.permute(2, 0, 1, 3).flatten(2)
     product = outer(blocks, operand, first * lanes, (last - first) * lanes)
-    product = product.view(len(blocks), -1, last - first, lanes).permute(2, 0, 3, 1)
-    return product.reshape(last - first, kind.padded, -1)
+    return unpack(product, last - first, kind.hidden, kind.target)
 
 
 def _runs(items: list[tuple[int, str]]) -> list[list[tuple[int, str]]]:
