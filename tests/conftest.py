@@ -56,13 +56,13 @@ class Done:
 
 @pytest.fixture
 def elman(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """(arguments, cwd=folder, stdin=bytes) -> the finished command, run in this process with a cache of the test's own.
+    """(arguments, cwd=folder, stdin=bytes) -> the finished command, run in this process in a cache of the session.
 
     A process of its own would spend seconds on importing torch; tests about processes start them themselves.
     """
     from elman.cli import main
 
-    for name, value in elman_environment(tmp_path).items():
+    for name, value in elman_environment().items():
         monkeypatch.setenv(name, value)
 
     def run(*arguments: object, cwd: Path | None = None, stdin: bytes = b"") -> Done:

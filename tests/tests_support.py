@@ -12,12 +12,11 @@ def elman_command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "elman", *map(str, arguments)]
 
 
-def elman_environment(folder: Path) -> dict[str, str]:
-    """One thread, no terminal tricks, and a cache below the folder."""
+def elman_environment() -> dict[str, str]:
+    """One thread and no terminal tricks; the cache is the session's."""
     return {
         **os.environ,
         "OMP_NUM_THREADS": "1",
-        "ELMAN_CACHE_DIR": str(folder / "cache"),
         "COLUMNS": "200",
         "PYTHONUNBUFFERED": "1",
     }

@@ -24,15 +24,13 @@ TEXT = "to be, or not to be: that is the question.\nwhether 'tis nobler in the m
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     """A run for each kind of symbol that needs no further library."""
     folder = tmp_path_factory.mktemp("sample")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ELMAN_CACHE_DIR", str(folder / "cache"))
-        (folder / "input.txt").write_text(TEXT + "né 😀 😀\n" * 20, encoding="utf-8")
-        made = {}
-        for kind in ("characters", "bytes", "words"):
-            made[kind] = folder / "runs" / kind
-            source = [str(folder / "input.txt")]
-            train_ngram_run(source, TextOptions(kind), 4, "kneser-ney", made[kind], QuietDisplay())
-        yield made
+    (folder / "input.txt").write_text(TEXT + "né 😀 😀\n" * 20, encoding="utf-8")
+    made = {}
+    for kind in ("characters", "bytes", "words"):
+        made[kind] = folder / "runs" / kind
+        source = [str(folder / "input.txt")]
+        train_ngram_run(source, TextOptions(kind), 4, "kneser-ney", made[kind], QuietDisplay())
+    yield made
 
 
 def test_json_is_an_object_a_sample(runs: dict[str, Path], elman: Elman) -> None:

@@ -24,11 +24,9 @@ TEXT = "to be, or not to be: that is the question.\nwhether 'tis nobler in the m
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("score")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ELMAN_CACHE_DIR", str(folder / "cache"))
-        (folder / "input.txt").write_text(TEXT, encoding="utf-8")
-        source = [str(folder / "input.txt")]
-        train_ngram_run(source, TextOptions(), 4, "kneser-ney", folder / "run", QuietDisplay())
+    (folder / "input.txt").write_text(TEXT, encoding="utf-8")
+    source = [str(folder / "input.txt")]
+    train_ngram_run(source, TextOptions(), 4, "kneser-ney", folder / "run", QuietDisplay())
     return folder / "run"
 
 

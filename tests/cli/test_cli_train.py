@@ -29,7 +29,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         ["train", "ngram", text, "--out", folder / "ngram", "--split", "80/10/10", "--order", 4, "--quiet"],
     ):
         done = subprocess.run(
-            elman_command(*arguments), env=elman_environment(folder), capture_output=True, text=True, timeout=120
+            elman_command(*arguments), env=elman_environment(), capture_output=True, text=True, timeout=120
         )
         assert done.returncode == 0, done.stderr
     return text, folder
@@ -61,7 +61,7 @@ def test_a_terminal_gets_one_live_panel(tmp_path: Path, text_file: Path) -> None
     master, slave = pty.openpty()
     process = subprocess.Popen(
         elman_command("train", "lm", text_file, "--out", tmp_path / "run", *SMALL),
-        env={**elman_environment(tmp_path), "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"},
+        env={**elman_environment(), "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"},
         stdout=slave,
         stderr=slave,
         close_fds=True,

@@ -44,7 +44,7 @@ def undisturbed(workplace: Path, text: Path) -> Path:
 
 def attempt(workplace: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        elman_command(*arguments), env=elman_environment(workplace), capture_output=True, text=True, timeout=120
+        elman_command(*arguments), env=elman_environment(), capture_output=True, text=True, timeout=120
     )
 
 
@@ -57,7 +57,7 @@ def run_to_end(workplace: Path, *arguments: object) -> subprocess.CompletedProce
 def start(workplace: Path, *arguments: object, **options: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         elman_command(*arguments),
-        env=elman_environment(workplace),
+        env=elman_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -12,6 +12,7 @@ from torch.nn import functional
 from elman.compile import reference, torch_fused
 from elman.compile.check import check_index, check_operands
 from elman.compile.cpu import run as compiled
+from elman.compile.rows import repeat_last
 from elman.equations import Recurrence
 from elman.errors import MisuseError
 
@@ -45,6 +46,7 @@ class Backend:
         slower: (recurrence, x, whether rows have lengths of their own) to why "auto" had better pass it over, or None.
         run: as :func:`elman.compile.reference.run`.
         looks_up: its run takes x as a table and an ``index`` [T, B] of its rows.
+        reads_padding: it computes beyond the rows' own ends too.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Backend:
     slower: Callable[[Recurrence, Tensor, bool], str | None]
     run: Callable[..., Outcome]
     looks_up: bool = False
+    reads_padding: bool = False
 
 
 def _torch_refusal(recurrence: Recurrence, x: Tensor, state: Tensor, every_state: bool) -> str | None:
@@ -102,8 +105,8 @@ def _never(*_: object) -> None:
 #: From the fastest to the slowest; "auto" takes the first that does not refuse. The last refuses nothing.
 BACKENDS: tuple[Backend, ...] = (
     Backend("cpu", "cpu (compiled for this machine)", _compiled_refusal, _compiled_slower, compiled.run, True),
-    Backend("torch", "torch (its fused kernel)", _torch_refusal, _torch_slower, torch_fused.run),
-    Backend("reference", "reference (eager torch)", _never, _never, reference.run),
+    Backend("torch", "torch (its fused kernel)", _torch_refusal, _torch_slower, torch_fused.run, reads_padding=True),
+    Backend("reference", "reference (eager torch)", _never, _never, reference.run, reads_padding=True),
 )
 
 #: Names that users may give for what this version does not have.
@@ -188,7 +191,8 @@ def run(
         backend: "auto", or the one that has to run it.
         every_state: give the sequence of every state, not only of the output.
         lengths: the rows' own lengths [B], whole numbers from 1 to T on the device of x; default T. The last values
-            are then those at each row's own end, and what the sequences hold beyond it means nothing.
+            are then those at each row's own end. What x holds beyond it is not read, and what the sequences hold there
+            means nothing.
         index: [T, B] whole numbers; x is then a table [V, input] and its rows of these numbers are what is read.
 
     Returns:
@@ -217,6 +221,8 @@ def run(
             more["index"] = index
         else:
             x = functional.embedding(index, x)
+    if lengths is not None and chosen.reads_padding:
+        x = repeat_last(x, lengths)
     outputs, final = chosen.run(
         recurrence, parameters, x, state, constants, every_state=every_state, lengths=lengths, **more
     )

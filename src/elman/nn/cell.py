@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from elman.compile import repeat_last
 from elman.errors import MisuseError
 from elman.nn.ragged import Ragged
 
@@ -101,11 +102,11 @@ class Unroll(nn.Module):
         ragged = None if lengths is None else Ragged(lengths, x.shape[0], x.shape[1], x.device)
         if state is None:
             state = self.initial_state(x.shape[1])
-        along = x if ragged is None else ragged.along(x)
+        along = x if ragged is None else repeat_last(x, ragged.lengths)
         if self.reverse is None:
             y, state = _unroll(self.cell, along, state, inputs, ragged)
         else:
-            turned = x.flip(0) if ragged is None else ragged.back(x)
+            turned = x.flip(0) if ragged is None else repeat_last(ragged.back(x), ragged.lengths)
             first, first_state = _unroll(self.cell, along, state[0], inputs, ragged)
             second, second_state = _unroll(self.reverse, turned, state[1], inputs, ragged)
             second = second.flip(0) if ragged is None else ragged.back(second)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from elman.compile import Result, check_backend, compiled_refusal, run
+from elman.compile import Result, check_backend, compiled_refusal, run, run_packed, take_rows
 from elman.equations import cell as zoo_cell
 from elman.errors import MisuseError
-from elman.nn.ragged import Ragged
+from elman.nn.dropout import dropout as drop_units
+from elman.nn.ragged import Ragged, packed_reversal
 from elman.nn.stack import Stacked, run_stack
 
 _KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -72,6 +74,8 @@ class _DropIn(nn.RNNBase):
         return run_stack(part, x, "h", self.num_layers, directions, ragged=ragged, dropout=dropout)
 
     def _ours(self, input: Tensor | PackedSequence, state: dict[str, Tensor] | None) -> tuple[Any, dict[str, Tensor]]:
+        if isinstance(input, PackedSequence) and self._backend in ("auto", "cpu") and not self._not_compiled(input):
+            return self._packed(input, state)
         packed: PackedSequence | None = None
         ragged: Ragged | None = None
         single = False
@@ -93,9 +97,7 @@ class _DropIn(nn.RNNBase):
             state = {name: like.new_zeros(shape) for name in self._states}
         elif single:
             state = {name: tensor.unsqueeze(1) for name, tensor in state.items()}
-        for name, tensor in state.items():
-            if list(tensor.shape) != shape:
-                raise MisuseError(f"The initial {name} must be {shape}; got {list(tensor.shape)}.")
+        check_states(state, shape)
         stacked = self._run(x, state, ragged)
         self._backend_used = stacked.backend
         y: Any = stacked.y
@@ -112,6 +114,38 @@ class _DropIn(nn.RNNBase):
         elif self.batch_first:
             y = y.transpose(0, 1)
         return y, final
+
+    def _packed(
+        self, packed: PackedSequence, state: dict[str, Tensor] | None
+    ) -> tuple[PackedSequence, dict[str, Tensor]]:
+        """The compiled backend takes packed rows as they are."""
+        data, counts = packed.data, packed.batch_sizes
+        directions = 2 if self.bidirectional else 1
+        shape = [self.num_layers * directions, int(counts[0]), self.hidden_size]
+        if state is None:
+            state = {name: next(self.parameters()).new_zeros(shape) for name in self._states}
+        check_states(state, shape)
+        if packed.sorted_indices is not None:
+            state = {name: tensor.index_select(1, packed.sorted_indices) for name, tensor in state.items()}
+        turned = packed_reversal(counts) if self.bidirectional else None
+        recurrence, finals = _CELLS[self.mode], []
+        for layer in range(self.num_layers):
+            if layer and self.training:
+                data = drop_units(data, self.dropout)
+            outputs = []
+            for direction in range(directions):
+                number = layer * directions + direction
+                own = {name: tensor[number] for name, tensor in state.items()}
+                x = data if turned is None or not direction else take_rows(data, turned)
+                y, final = run_packed(recurrence, self._parameters_of(self._weights(layer, direction)), x, counts, own)
+                outputs.append(y if turned is None or not direction else take_rows(y, turned))
+                finals.append(final)
+            data = outputs[0] if directions == 1 else torch.cat(outputs, -1)
+        self._backend_used = "cpu (compiled for this machine)"
+        last = {name: torch.stack([final[name] for final in finals]) for name in state}
+        if packed.unsorted_indices is not None:
+            last = {name: tensor.index_select(1, packed.unsorted_indices) for name, tensor in last.items()}
+        return PackedSequence(data, counts, packed.sorted_indices, packed.unsorted_indices), last
 
     def _is_torch(self, input: Any) -> bool:
         """Whether torch.nn's own forward is to run; notes it, and why."""
@@ -135,6 +169,17 @@ class _DropIn(nn.RNNBase):
     def extra_repr(self) -> str:
         """torch's, and the backend if one is forced."""
         return super().extra_repr() + (f", backend={self._backend!r}" if self._backend != "auto" else "")
+
+
+def check_states(state: dict[str, Tensor], shape: list[int]) -> None:
+    """Refuse initial states of another shape.
+
+    Raises:
+        MisuseError: with both shapes.
+    """
+    for name, tensor in state.items():
+        if list(tensor.shape) != shape:
+            raise MisuseError(f"The initial {name} must be {shape}; got {list(tensor.shape)}.")
 
 
 class RNN(_DropIn, nn.RNN):

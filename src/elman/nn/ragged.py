@@ -7,14 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from elman.compile.rows import take_rows
 from elman.errors import MisuseError
 
 
 class Ragged:
     """The rows' own lengths, and what follows from them.
-
-    What stands beyond a row's end is never read: there the row's last step is repeated, so that no value and no
-    gradient that a cell makes of it can be odd.
 
     Args:
         lengths: of every row, 1 to T, in any order.
@@ -40,20 +38,28 @@ class Ragged:
         self.lengths = own.to(device=device, dtype=torch.int64)
         time = torch.arange(steps, device=device).unsqueeze(1)
         self.inside = time < self.lengths  # [T, B]
-        self._along = torch.minimum(time, self.lengths - 1)
-        self._back = (self.lengths - 1 - time).clamp_min(0)
-
-    def along(self, x: Tensor) -> Tensor:
-        """x [T, B, ...] with every row's last step repeated beyond its end."""
-        return x.gather(0, _wide(self._along, x))
+        turned = torch.where(self.inside, self.lengths - 1 - time, time)
+        self._turned = (turned * batch + torch.arange(batch, device=device)).flatten()
 
     def back(self, x: Tensor) -> Tensor:
-        """x [T, B, ...] with every row reversed within its own length; applied twice it gives x inside the lengths."""
-        return x.gather(0, _wide(self._back, x))
+        """x [T, B, ...] with every row reversed within its own length; applied twice it gives x."""
+        return take_rows(x.flatten(0, 1), self._turned).view(x.shape)
 
     def cut(self, y: Tensor) -> Tensor:
         """y [T, B, ...] with zeros beyond every row's end."""
         return y.masked_fill(~_wide(self.inside, y), 0.0)
+
+
+def packed_reversal(counts: Tensor) -> Tensor:
+    """For each row of a PackedSequence the row that takes its place when every sequence is reversed.
+
+    Args:
+        counts: [T] living rows of each step.
+    """
+    batch, starts = int(counts[0]), counts.cumsum(0) - counts
+    lengths = (counts.unsqueeze(1) > torch.arange(batch)).sum(0)
+    time, row = (torch.arange(len(counts)).unsqueeze(1) < lengths).nonzero(as_tuple=True)
+    return starts[lengths[row] - 1 - time] + row
 
 
 def _wide(index: Tensor, like: Tensor) -> Tensor:

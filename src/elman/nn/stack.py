@@ -67,7 +67,7 @@ def run_stack(
             x = drop_units(x, dropout)
         outputs = []
         for direction in range(directions):
-            given = turned(x) if direction else (x if ragged is None else ragged.along(x))
+            given = turned(x) if direction else x
             result = part(layer, direction, given)
             backend = result.backend
             finals.append(result.final)

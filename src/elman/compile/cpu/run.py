@@ -14,6 +14,7 @@ from elman.compile.cpu.plain import plain_passes
 from elman.compile.cpu.target import host_target, unsupported
 from elman.compile.hoist import linear
 from elman.compile.operations import evaluate, number
+from elman.compile.rows import put_rows, take_rows
 from elman.compile.twice import gradients_of
 from elman.equations import Recurrence
 from elman.errors import MisuseError
@@ -78,7 +79,7 @@ def run(
         by_row = {name: tensor[ragged.order] for name, tensor in by_row.items()}
         constant = {node: tensor[ragged.order] for node, tensor in constant.items()}
         if index is None:
-            given = {node: tensor.index_select(0, ragged.places) for node, tensor in given.items()}
+            given = {node: take_rows(tensor, ragged.places) for node, tensor in given.items()}
         else:
             index = index[ragged.places]
     tensors = (
@@ -94,10 +95,39 @@ def run(
         results = _results(kind, None if ragged is None else ragged.extent, steps, batch, index, tensors)
     sequences, final = list(results[: len(wanted)]), list(results[len(wanted) :])
     if ragged is not None:
-        sequences = [each.new_zeros(steps * batch, hidden).index_copy(0, ragged.places, each) for each in sequences]
+        sequences = [put_rows(each, ragged.places, steps * batch) for each in sequences]
         final = [each[ragged.back] for each in final]
     by_time = [each.view(steps, batch, hidden) for each in sequences]
     return dict(zip(wanted, by_time, strict=True)), dict(zip(recurrence.states, final, strict=True))
+
+
+def run_packed(
+    recurrence: Recurrence, parameters: Mapping[str, Tensor], x: Tensor, counts: Tensor, state: Mapping[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Run rows that stand as in torch's PackedSequence: the living rows of each step, the longest sequence first.
+
+    Args:
+        recurrence: one step, without constant inputs.
+        parameters: by name.
+        x: [rows, input].
+        counts: [T] living rows of each step, on the CPU.
+        state: the initial states by name, each [B, hidden].
+
+    Returns:
+        The output's sequence [rows, hidden], and by state the values [B, hidden] at each row's own end.
+    """
+    hidden = state[recurrence.output].shape[-1]
+    kind = passes.Kind(recurrence, host_target(), torch.is_autocast_enabled("cpu"), hidden, (recurrence.output,))
+    inputs, vectors, _ = passes.inputs_of(recurrence)
+    values = beforehand(recurrence, parameters, x, {}, [*inputs, *vectors])
+    tensors = (
+        *(parameters[name] for name in recurrence.matrices),
+        *(state[name] for name in recurrence.states),
+        *(values[node] for node in inputs),
+        *(values[node].expand(hidden) for node in vectors),
+    )
+    sequence, *final = _results(kind, ragged_extent(counts), len(counts), int(counts[0]), None, tensors)
+    return sequence, dict(zip(recurrence.states, final, strict=True))
 
 
 def _results(
