@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ TEXT = "to be, or not to be: that is the question.\nwhether 'tis nobler in the m
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A run for each kind of symbol that needs no further library."""
     folder = tmp_path_factory.mktemp("sample")
     (folder / "input.txt").write_text(TEXT + "né 😀 😀\n" * 20, encoding="utf-8")
@@ -30,7 +30,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
         made[kind] = folder / "runs" / kind
         source = [str(folder / "input.txt")]
         train_ngram_run(source, TextOptions(kind), 4, "kneser-ney", made[kind], QuietDisplay())
-    yield made
+    return made
 
 
 def test_json_is_an_object_a_sample(runs: dict[str, Path], elman: Elman) -> None:

@@ -79,11 +79,11 @@ def test_what_is_looked_into_is_not_compiled() -> None:
 
 @pytest.mark.skipif(unsupported() is not None or not host_target().bf16, reason="this CPU has no bfloat16 products")
 @pytest.mark.parametrize("cell", ["lstm", "gru", "mut1", "sru"])
-@pytest.mark.parametrize("hidden", [24, 32, 33])
-def test_bf16_is_near(cell: str, hidden: int) -> None:
+@pytest.mark.parametrize(("hidden", "precision"), [(24, "bf16"), (32, "bf16"), (33, "bf16"), (32, "int8")])
+def test_smaller_weights_are_near(cell: str, hidden: int, precision: str) -> None:
     model = model_of(cell, hidden)
     exact = generate(model, LETTERS, prompt="a", length=30, seed=4)[0]
-    near = generate(model, LETTERS, prompt="a", length=30, seed=4, precision="bf16")[0]
+    near = generate(model, LETTERS, prompt="a", length=30, seed=4, precision=precision)[0]
     same = next((i for i, (a, b) in enumerate(zip(exact.ids, near.ids, strict=True)) if a != b), 30)
     assert near.token_logprobs[:same] == pytest.approx(exact.token_logprobs[:same], abs=0.1)
     assert same > 2
@@ -91,7 +91,7 @@ def test_bf16_is_near(cell: str, hidden: int) -> None:
 
 
 def test_a_precision_that_cannot_be_is_refused() -> None:
-    with pytest.raises(MisuseError, match="fp32 or bf16"):
+    with pytest.raises(MisuseError, match="fp32, bf16, int8"):
         generate(model_of("gru"), LETTERS, length=1, precision="int4")
     with pytest.raises(MisuseError, match="Use fp32"):
         generate(model_of("gru", backend="reference"), LETTERS, length=1, precision="bf16")

@@ -53,7 +53,8 @@ def sample(
         typer.Option(help="Draw from those at least p times as likely as the first.", show_default=False),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="fp32, or bf16: weights in bfloat16, faster for large models; another text.")
+        str,
+        typer.Option(help="fp32; bf16: smaller weights, faster if large, another text; int8: a readout in 8 bits too."),
     ] = "fp32",
     seed: Annotated[
         int | None,

@@ -68,6 +68,8 @@ def _torch_refusal(recurrence: Recurrence, x: Tensor, state: Tensor, every_state
         return f"torch's kernel does not give the sequence of {fused.states[1]}, which return_states asks for"
     if x.device.type not in ("cpu", "cuda"):
         return f"torch's kernels are not used on the device {x.device.type}"
+    if x.device.type == "cpu" and _is_autocast(x) and torch.get_autocast_dtype("cpu") == torch.float16:
+        return "torch's kernels do not compute in float16 on a CPU"
     if x.device.type == "cpu" and x.dtype not in (torch.float32, torch.float64) and not _is_autocast(x):
         return f"torch's kernels are not used for {x.dtype} on a CPU"
     return None
@@ -77,7 +79,7 @@ def _torch_slower(recurrence: Recurrence, x: Tensor, ragged: bool) -> str | None
     if x.device.type != "cpu":
         return None
     packed_each_time = not torch.is_grad_enabled() and not torch_fused.weights_are_frozen()
-    if len(x) == 1 and packed_each_time:
+    if x.shape[0] == 1 and packed_each_time:
         return "for a single step torch's kernel spends more time on packing weights than on computing"
     if ragged and len(recurrence.states) > 1 and torch.is_grad_enabled():
         return "for the gradients of rows with lengths of their own torch's kernel is no faster on a CPU"
@@ -89,7 +91,7 @@ def _compiled_refusal(recurrence: Recurrence, x: Tensor, state: Tensor, every_st
 
 
 def _compiled_slower(recurrence: Recurrence, x: Tensor, ragged: bool) -> str | None:
-    if len(x) == 1 and not torch.is_grad_enabled():
+    if x.shape[0] == 1 and not torch.is_grad_enabled():
         return "for a single step packing the weights takes longer than computing"
     return None
 

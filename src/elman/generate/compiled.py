@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from numpy.typing import NDArray
 
+from elman.compile.cpu.readout import Format
 from elman.compile.cpu.run import refusal
 from elman.compile.cpu.sampler import FAILURES, Sampler
 from elman.compile.cpu.sampler_ir import Status
@@ -21,7 +22,7 @@ from elman.models.language import LanguageModel
 # the look itself costs little
 BLOCK = 64
 
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16", "int8")
 
 Draws = Iterator[tuple[NDArray[Any], NDArray[Any]]]
 
@@ -33,10 +34,10 @@ def check_precision(model: Any, precision: str) -> None:
         MisuseError: there is none of this name, or this model or machine cannot be drawn from in it.
     """
     if precision not in PRECISIONS:
-        raise MisuseError(f"The precision is {precision!r}; it must be {' or '.join(PRECISIONS)}.")
-    if precision == "bf16" and not (can_draw(model) and host_target().bf16):
+        raise MisuseError(f"The precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
+    if precision != "fp32" and not (can_draw(model) and host_target().bf16):
         raise MisuseError(
-            "Drawing in bf16 needs a language model that the compiled CPU backend can step, and a CPU with dot "
+            f"Drawing in {precision} needs a language model that the compiled CPU backend can step, and a CPU with dot "
             "products of bfloat16. Use fp32."
         )
 
@@ -72,7 +73,7 @@ def draws(
         uniforms: n to the next numbers [n, B].
         length: steps at most.
         follows: symbols that are fed, without being drawn, after a symbol.
-        precision: "fp32", or "bf16" for weights in bfloat16, which take half the memory's time.
+        precision: "fp32", "bf16" for weights in bfloat16, or "int8" for those of the readout in 8 bits beside that.
 
     Yields:
         Of each step the ids [B] and their log-probabilities before the filters [B].
@@ -83,7 +84,7 @@ def draws(
     batch = len(scores)
     names = (*model.recurrence.matrices, *model.recurrence.vectors)
     parameters = [{name: model.recurrent.parameter(name, layer) for name in names} for layer in range(model.layers)]
-    stepper = Stepper(model.recurrence, parameters, model.embedding.weight, batch, half=precision == "bf16")
+    stepper = Stepper(model.recurrence, parameters, model.embedding.weight, batch, half=precision != "fp32")
     sampler = Sampler(
         stepper.layers,
         model.embedding.weight if model.tied else model.readout_weight,
@@ -97,7 +98,7 @@ def draws(
         banned=filters.banned,
         follows=follows,
         states=stepper.states,
-        format="bf16" if precision == "bf16" else "fp32",
+        format=cast(Format, precision),
     )
     stepper.put(state, sampler.parity)
     sampler.scores[:] = scores

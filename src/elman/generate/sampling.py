@@ -98,7 +98,8 @@ def generate(
         generator: draws the first seed where none is given.
         on_token: called as (text's index, id, new text) after each draw; the new texts joined are the
             sample's text.
-        precision: "fp32", or "bf16" for weights in bfloat16: faster where they do not fit a cache, and another text.
+        precision: "fp32"; "bf16" for weights in bfloat16, faster where they do not fit a cache, and another text;
+            "int8" for a readout in 8 bits beside that, for large vocabularies.
 
     Returns:
         N samples, in order of their seeds.

@@ -17,7 +17,7 @@ from elman.compile.cpu.products import outer, pack_times, times
 from elman.compile.cpu.programs import Context, backward_program
 from elman.compile.cpu.rounds import SLOTS
 from elman.compile.cpu.unpack import unpack
-from elman.compile.cpu.workspace import empty
+from elman.compile.cpu.workspace import empty, zeros
 
 
 def backward(
@@ -54,7 +54,7 @@ def backward(
     for name, buffer in program.loop.buffers.items():
         what, _, key = name.partition(":")
         if what == "carry":
-            made[name] = torch.zeros((2 * extent.batch, kind.padded))
+            made[name] = zeros((2 * extent.batch, kind.padded))
             if key in final:
                 made[name].view(2, extent.batch, -1)[:, :, : kind.hidden] = final[key]
             context.put(name, made[name], extent.alternating)
@@ -69,10 +69,10 @@ def backward(
             strides = {"stride": slots.stride(0), "slot": slots.stride(1), "units": slots.stride(2)}
             context.numbers({f"{name}.{what}": n * slots.element_size() for what, n in strides.items()})
         elif what == "dvector":
-            made[name] = torch.zeros((context.threads, kind.padded))
+            made[name] = zeros((context.threads, kind.padded))
             context.put(name, made[name])
         elif what == "drows":
-            made[name] = torch.zeros((extent.batch, kind.padded))
+            made[name] = zeros((extent.batch, kind.padded))
             context.put(name, made[name])
         elif what == "input":
             rows = kept.memory[name] if name in kept.memory else input_rows(kind, operands.inputs[int(key)])
@@ -81,6 +81,7 @@ def backward(
         elif name in kept.memory:
             context.put(name, kept.memory[name])
         else:
+            assert what in ("vector", "rows", "keep", "sum")  # all else was computed by the forward pass
             made[name] = buffer_memory(buffer, operands, extent, kind, program)
             context.put(name, made[name])
     for r, one in enumerate(program.loop.rounds):
@@ -188,7 +189,11 @@ def _operand(kind: Kind, operands: Operands, kept: Kept, argument: int) -> Tenso
     """What a matrix was applied to, [rows, width]."""
     node = kind.recurrence.graph.nodes[argument]
     if argument in operands.inputs:
-        return operands.inputs[argument].float() if operands.index is not None else kept.memory[f"input:{argument}"]
+        return (
+            operands.inputs[argument].float().contiguous()
+            if operands.index is not None
+            else kept.memory[f"input:{argument}"]
+        )
     if node.op != "state":
         return kept.memory[f"stored:{argument}"]
     memory = kept.memory[f"{'half' if kind.half else 'state'}:{node.name}"]
@@ -196,7 +201,7 @@ def _operand(kind: Kind, operands: Operands, kept: Kept, argument: int) -> Tenso
     if extent.even:
         return memory[: extent.rows]
     starts = torch.repeat_interleave(extent.full[:-1] - extent.current[:-1], extent.counts)
-    return memory.index_select(0, starts + torch.arange(extent.rows))
+    return memory.index_select(0, starts + torch.arange(extent.rows, device="cpu"))
 
 
 def _input_gradient(kind: Kind, operands: Operands, folded: _Folded, elementwise: Tensor | None, node: int) -> Tensor:

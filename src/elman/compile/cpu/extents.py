@@ -40,7 +40,7 @@ class Extent:
 @lru_cache(maxsize=64)
 def even_extent(steps: int, batch: int) -> Extent:
     """All rows live for all steps."""
-    return _extent(torch.full((steps,), batch, dtype=torch.int64), batch, True)
+    return _extent(torch.full((steps,), batch, dtype=torch.int64, device="cpu"), batch, True)
 
 
 def ragged_extent(counts: Tensor) -> Extent:
@@ -54,8 +54,8 @@ def ragged_extent(counts: Tensor) -> Extent:
 
 def _extent(counts: Tensor, batch: int, even: bool) -> Extent:
     steps = len(counts)
-    current = torch.zeros(steps + 1, dtype=torch.int64)
+    current = torch.zeros(steps + 1, dtype=torch.int64, device="cpu")
     torch.cumsum(counts, 0, out=current[1:])
-    full = torch.cat((torch.zeros(1, dtype=torch.int64), current[:-1] + batch))
-    alternating = (torch.arange(steps + 2) % 2) * batch
+    full = torch.cat((torch.zeros(1, dtype=torch.int64, device="cpu"), current[:-1] + batch))
+    alternating = (torch.arange(steps + 2, device="cpu") % 2) * batch
     return Extent(steps, batch, int(current[-1]), counts, current, full, alternating, even)

@@ -40,7 +40,7 @@ def fold(gradients: Tensor, index: Tensor, size: int, target: Target) -> Tensor:
     places = [n * 4 for n in result.stride()[:3]]
     values = [gradients.data_ptr(), *strides, result.data_ptr(), *places, rows, slots, units, index.data_ptr(), threads]
     context = np.array(values, dtype=np.int64)
-    code = load_code(f"fold 1 {half}", lambda: _source(target, half), target)
+    code = load_code(f"fold {half}", lambda: _source(target, half), target)
     parallel(code.address("fold"), context.ctypes.data, threads)
     return result
 

@@ -167,8 +167,8 @@ def _last(memory: Tensor, table: Tensor, extent: Extent, kind: Kind) -> Tensor:
     if extent.even:
         start = int(table[extent.steps])
         return memory[start : start + extent.batch, : kind.hidden].clone()
-    lengths = (extent.counts.unsqueeze(1) > torch.arange(extent.batch)).sum(0)
-    return memory[table[lengths] + torch.arange(extent.batch), : kind.hidden]
+    lengths = (extent.counts.unsqueeze(1) > torch.arange(extent.batch, device="cpu")).sum(0)
+    return memory[table[lengths] + torch.arange(extent.batch, device="cpu"), : kind.hidden]
 
 
 def buffer_memory(buffer: Buffer, operands: Operands, extent: Extent, kind: Kind, program: Program) -> Tensor:

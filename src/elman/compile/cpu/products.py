@@ -19,7 +19,6 @@ from elman.compile.cpu.toolchain import load_code
 from elman.compile.cpu.workspace import empty
 from elman.errors import MisuseError
 
-_VERSION = 1
 #: Floats that a thread copies before it multiplies them, at most: half of a second cache of 1 MiB.
 _COPIED = 1 << 17
 _ENTRIES = {
@@ -200,7 +199,7 @@ def _run(entry: str, target: Target, **slots: int) -> None:
 @cache
 def _address(entry: str, target: Target) -> int:
     source = _ENTRIES[entry][0]
-    code = load_code(f"{source.__name__} {_VERSION} {CHUNK}", lambda: source(target), target)
+    code = load_code(f"{source.__name__} {CHUNK}", lambda: source(target), target)
     return code.address(entry)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import lru_cache
 
 import numpy as np
 from torch import Tensor
@@ -79,18 +77,8 @@ def backward_program(
 def _program(kind: str, recurrence: Recurrence, loop: Loop, target: Target) -> Program:
     graph = recurrence.graph
     what = f"{kind} {loop.half} {loop.exact} {graph.output} {dict(graph.states)} {graph.nodes}"
-    code = load_code(f"{_generator()} {what}", lambda: write_loop(loop, target), target)
+    code = load_code(what, lambda: write_loop(loop, target), target)
     return Program(loop, context_slots(loop), code, code.address("run"), target)
-
-
-@cache
-def _generator() -> str:
-    """A digest of all that decides which code a recurrence becomes."""
-    here = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted([*here.glob("*.py"), *(here.parent.parent / "equations").glob("*.py")]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 class Context:

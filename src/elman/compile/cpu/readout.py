@@ -77,11 +77,11 @@ def pack(weight: Tensor, bias: Tensor, target: Target, format: Format = "fp32") 
         )
     size, hidden = weight.shape
     padded = -(-size // PADDING) * PADDING
-    rows = torch.zeros(padded, hidden)
+    rows = torch.zeros(padded, hidden, dtype=torch.float32, device="cpu")
     rows[:size] = weight.detach()
-    padded_bias = torch.full((padded,), -torch.inf)
+    padded_bias = torch.full((padded,), -torch.inf, dtype=torch.float32, device="cpu")
     padded_bias[:size] = bias.detach()
-    scales = torch.empty(0)
+    scales = torch.empty(0, dtype=torch.float32, device="cpu")
     if format == "bf16":
         rows = rows.to(torch.bfloat16)
     elif format == "int8":

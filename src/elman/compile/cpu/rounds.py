@@ -159,9 +159,10 @@ def forward_loop(
             stores.append((operand, buffer))
             if not half:
                 memory.setdefault(operand, buffer)
+    written = {buffer.name for _, buffer in stores}
     for node in stored:
         position = step.at[node]
-        if position not in operand_buffers:
+        if f"stored:{node}" not in written:
             narrow = nodes[node].width == "row"
             buffer = Buffer(f"stored:{node}", "cur", half and not narrow, narrow)
             stores.append((position, buffer))

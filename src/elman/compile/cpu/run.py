@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from elman.compile.check import check_operands
 from elman.compile.cpu import backward_pass, operator, passes
 from elman.compile.cpu.extents import Extent, even_extent, ragged_extent
 from elman.compile.cpu.plain import plain_passes
@@ -115,7 +116,16 @@ def run_packed(
 
     Returns:
         The output's sequence [rows, hidden], and by state the values [B, hidden] at each row's own end.
+
+    Raises:
+        MisuseError: counts that do not fit, or as of :func:`elman.compile.engine.run`.
     """
+    if counts.dtype != torch.int64 or counts.dim() != 1 or not len(counts) or bool((counts.diff() > 0).any()):
+        raise MisuseError("The living rows of each step must be whole numbers (int64), never more than before.")
+    if x.dim() != 2 or int(counts[-1]) < 1 or int(counts.sum()) != len(x):
+        raise MisuseError(f"The steps have {int(counts.sum())} rows together, x is {list(x.shape)}.")
+    check_operands(recurrence, parameters, x[: int(counts[0])].unsqueeze(0), state, {})
+    counts = counts.contiguous()
     hidden = state[recurrence.output].shape[-1]
     kind = passes.Kind(recurrence, host_target(), torch.is_autocast_enabled("cpu"), hidden, (recurrence.output,))
     inputs, vectors, _ = passes.inputs_of(recurrence)
@@ -157,7 +167,7 @@ class _Ragged:
     def __init__(self, lengths: Tensor, steps: int):
         self.order = torch.argsort(lengths, descending=True, stable=True)
         self.back = torch.argsort(self.order)
-        alive = torch.arange(steps).unsqueeze(1) < lengths[self.order]
+        alive = torch.arange(steps, device="cpu").unsqueeze(1) < lengths[self.order]
         time, row = alive.nonzero(as_tuple=True)
         self.places = time * len(lengths) + self.order[row]
         self.extent = ragged_extent(alive[: int(lengths.max())].sum(1))
@@ -266,7 +276,7 @@ def _sequence(kind: passes.Kind, kept: passes.Kept, name: str) -> Tensor:
     memory = kept.memory[f"{'half' if kind.half else 'state'}:{name}"]
     batch, rows = kept.extent.batch, kept.extent.rows
     if not kind.exact:
-        return memory[batch:, : kind.hidden].contiguous()
+        return memory[batch:, : kind.hidden].clone(memory_format=torch.contiguous_format)
     # no view, so that what the caller does to it in place is allowed, and noticed
     return memory.new_empty(0).set_(
         memory.untyped_storage(), batch * kind.padded, (rows, kind.padded), (kind.padded, 1)

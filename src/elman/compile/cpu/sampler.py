@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.compile.cpu import cuts, doubles, draws, flow, readout, sampler_ir, vectors
+from elman.compile.cpu import draws, readout
 from elman.compile.cpu.readout import Format
 from elman.compile.cpu.sampler_ir import Slot, Status, sampler_source
 from elman.compile.cpu.target import Target, host_target
@@ -109,12 +106,12 @@ class Sampler:
                 f"it got {len(layers)} layers, tokens {tokens.dtype} {list(tokens.shape)} and a stride of {stride}."
             )
         self._rows, self._size = len(tokens), packed.size
-        self._code = load_code(_key(format), lambda: sampler_source(target, format), target)
+        self._code = load_code(f"sampler {format}", lambda: sampler_source(target, format), target)
         self._sample = self._code.address("sample")
         request = draws.request(
             packed.size, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, banned=banned
         )
-        logits = torch.full((self._rows, packed.padded), -torch.inf)
+        logits = torch.full((self._rows, packed.padded), -torch.inf, dtype=torch.float32, device="cpu")
         self.scores: NDArray[np.float32] = logits.numpy()[:, : packed.size]
         maxima = np.empty(self._rows)
         table = np.array([(layer.function, layer.ctx, *layer.outputs) for layer in layers], np.int64)
@@ -210,11 +207,3 @@ def check(status: Status) -> None:
     """
     if status != Status.DONE:
         raise FailureError(FAILURES[status])
-
-
-@cache
-def _key(format: Format) -> str:
-    """Names the code: changes whenever a file that writes it does."""
-    writers = (vectors, flow, doubles, readout, cuts, draws, sampler_ir)
-    text = b"".join(Path(str(module.__file__)).read_bytes() for module in writers)
-    return f"sampler {format} {hashlib.sha256(text).hexdigest()}"

@@ -16,6 +16,7 @@ from elman.compile.cpu.run import beforehand
 from elman.compile.cpu.sampler import Layer, StateBuffer
 from elman.compile.cpu.target import host_target
 from elman.compile.cpu.values import forward_step
+from elman.compile.cpu.workspace import zeros
 from elman.equations import Recurrence
 
 
@@ -61,15 +62,15 @@ class Stepper:
         self._memory: list[dict[str, Tensor]] = []
         self._halves: list[dict[str, Tensor]] = []
         self._alive: list[object] = []
-        zeros = torch.zeros(3, dtype=torch.int64)
-        alternating = torch.tensor([0, batch, 0], dtype=torch.int64)
+        same = torch.zeros(3, dtype=torch.int64, device="cpu")
+        alternating = torch.tensor([0, batch, 0], dtype=torch.int64, device="cpu")
         # a step of parity p reads the layer below where that left it: at the rows of p + 1
         above = alternating[1:].clone()
-        counts = torch.full((2,), batch, dtype=torch.int64)
+        counts = torch.full((2,), batch, dtype=torch.int64, device="cpu")
         below: Tensor | None = None
         for own in parameters:
             extent = Extent(
-                2, batch, 2 * batch, counts, zeros if below is None else above, alternating, alternating, True
+                2, batch, 2 * batch, counts, same if below is None else above, alternating, alternating, True
             )
             program = forward_program(recurrence, target, half, kind.exact, below is None, False, kind.wanted)
             step = forward_step(recurrence, below is None)
@@ -79,7 +80,7 @@ class Stepper:
             values = beforehand(recurrence, own, x, {}, [*step.inputs, *step.vectors])
             operands = Operands(
                 {name: own[name].detach() for name in recurrence.matrices},
-                {name: torch.zeros(batch, hidden) for name in recurrence.states},
+                {name: zeros((batch, hidden)) for name in recurrence.states},
                 {node: values[node].detach() for node in step.inputs},
                 {node: values[node].detach().expand(hidden) for node in step.vectors},
                 {},

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
 import llvmlite.binding as llvm
 
@@ -102,13 +105,14 @@ def load_code(key: str, source: Callable[[], str], target: Target) -> Code:
     """The machine code that belongs to a key: from this process, from the disk, or compiled.
 
     Args:
-        key: says all that decides about the source, with the version of its generator.
+        key: says all that decides about the source, beside this package's own code.
         source: gives the IR; called only if it must be compiled.
         target: what to compile for; must be this machine or less.
 
     Raises:
         RuntimeError: the IR is malformed.
     """
+    key = f"{_generator()} {key}"
     code = _codes.get((key, target))
     if code is None:
         with _lock:
@@ -116,6 +120,16 @@ def load_code(key: str, source: Callable[[], str], target: Target) -> Code:
             if code is None:
                 code = _codes[key, target] = Code(_image(key, source, target))
     return code
+
+
+@cache
+def _generator() -> str:
+    """A digest of the code that writes IR: with another one nothing that was compiled before counts."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*here.glob("*.py"), *(here.parent.parent / "equations").glob("*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _image(key: str, source: Callable[[], str], target: Target) -> bytes:

@@ -38,7 +38,7 @@ def unpack(product: Tensor, slots: int, hidden: int, target: Target) -> list[Ten
     threads = threads_for(units)
     values = (product.data_ptr(), units, depth, slots, places.ctypes.data, hidden, threads)
     context = np.array(values, dtype=np.int64)
-    code = load_code("unpack 1", lambda: _source(target), target)
+    code = load_code("unpack", lambda: _source(target), target)
     parallel(code.address("unpack"), context.ctypes.data, threads)
     return results
 

@@ -52,6 +52,11 @@ def empty(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.frombuffer(loan, dtype=dtype, count=elements).resize_(tuple(shape))
 
 
+def zeros(shape: Sequence[int]) -> Tensor:
+    """A float32 tensor of zeros on the CPU, whatever torch's defaults are; as :func:`empty`."""
+    return empty(shape, torch.float32).zero_()
+
+
 def release() -> int:
     """Give the pool's free memory back to the system.
 
