@@ -85,6 +85,21 @@ def check_index(table: Tensor, index: Tensor) -> Tensor:
     return index.long()
 
 
+def check_lengths(lengths: Tensor, steps: int, batch: int) -> None:
+    """Refuse lengths that are not one number from 1 to T for each row.
+
+    Raises:
+        MisuseError: their shape, or the first range that does not fit.
+    """
+    if lengths.dim() != 1 or len(lengths) != batch:
+        raise MisuseError(f"lengths must be one number a row, [{batch}]; got {list(lengths.shape)}.")
+    if torch.compiler.is_compiling():
+        return  # a recorded program cannot look at numbers
+    low, high = int(lengths.min()), int(lengths.max())
+    if low < 1 or high > steps:
+        raise MisuseError(f"lengths must lie between 1 and the {steps} time steps of x; they lie in {low} to {high}.")
+
+
 def _check_names(kind: str, names: Sequence[str], given: Mapping[str, Tensor]) -> None:
     for name in names:
         if name not in given:

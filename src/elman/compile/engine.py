@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from elman.compile import reference, torch_fused
-from elman.compile.check import check_index, check_operands
+from elman.compile.check import check_index, check_lengths, check_operands
 from elman.compile.cpu import run as compiled
 from elman.compile.rows import repeat_last
 from elman.equations import Recurrence
@@ -208,6 +208,8 @@ def run(
         index = check_index(x, index)
     read = x if index is None else x.detach()[:1].expand(*index.shape, -1)
     check_operands(recurrence, parameters, read, state, constants)
+    if lengths is not None:
+        check_lengths(lengths, *read.shape[:2])
     chosen, sentence = choose(
         recurrence,
         read,

@@ -84,7 +84,9 @@ def draws(
     batch = len(scores)
     names = (*model.recurrence.matrices, *model.recurrence.vectors)
     parameters = [{name: model.recurrent.parameter(name, layer) for name in names} for layer in range(model.layers)]
-    stepper = Stepper(model.recurrence, parameters, model.embedding.weight, batch, half=precision != "fp32")
+    stepper = Stepper(
+        model.recurrence, parameters, model.embedding.weight, model.hidden, batch, half=precision != "fp32"
+    )
     sampler = Sampler(
         stepper.layers,
         model.embedding.weight if model.tied else model.readout_weight,

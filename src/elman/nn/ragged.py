@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from elman.compile.check import check_lengths
 from elman.compile.rows import take_rows
 from elman.errors import MisuseError
 
@@ -26,15 +27,9 @@ class Ragged:
 
     def __init__(self, lengths: Tensor | Sequence[int], steps: int, batch: int, device: torch.device):
         own = torch.as_tensor(lengths)
-        if own.dim() != 1 or len(own) != batch:
-            raise MisuseError(f"lengths must be one number a row, [{batch}]; got {list(own.shape)}.")
         if own.is_floating_point() or own.is_complex() or own.dtype == torch.bool:
             raise MisuseError(f"lengths must be whole numbers; got {own.dtype}.")
-        low, high = int(own.min()), int(own.max())
-        if low < 1 or high > steps:
-            raise MisuseError(
-                f"lengths must lie between 1 and the {steps} time steps of x; they lie in {low} to {high}."
-            )
+        check_lengths(own, steps, batch)
         self.lengths = own.to(device=device, dtype=torch.int64)
         time = torch.arange(steps, device=device).unsqueeze(1)
         self.inside = time < self.lengths  # [T, B]

@@ -59,9 +59,11 @@ def test_a_value_that_is_kept_under_two_numbers() -> None:
 
 def test_a_table_in_another_layout() -> None:
     recurrence = cell("rnn")
-    given = {name: torch.randn(shape) for name, shape in recurrence.parameters(4, 16).items()}
-    table = torch.randn(4, 3).t().requires_grad_()
-    index = torch.randint(3, (6, 5))
+    generator = torch.Generator().manual_seed(4)
+    shapes = recurrence.parameters(4, 16)
+    given = {name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    table = torch.randn(4, 3, generator=generator).t().requires_grad_()
+    index = torch.randint(3, (6, 5), generator=generator)
     gradients = []
     for backend in ("cpu", "reference"):
         y = run(recurrence, given, table, {"h": torch.zeros(5, 16)}, backend=backend, index=index).outputs["h"]
@@ -80,3 +82,28 @@ def test_packed_rows_are_checked() -> None:
     states = (torch.zeros(1, 3, 16, dtype=torch.float64), torch.zeros(1, 3, 16, dtype=torch.float64))
     with pytest.raises(MisuseError, match="float64"):
         layer(pack_padded_sequence(torch.randn(5, 3, 8), [5, 3, 2]), states)
+
+
+def test_lengths_are_checked_for_every_backend() -> None:
+    recurrence = cell("rnn")
+    given = {name: torch.zeros(shape) for name, shape in recurrence.parameters(4, 16).items()}
+    state = {"h": torch.zeros(3, 16)}
+    for backend in ("cpu", "reference"):
+        for wrong, text in (([2], "one number a row"), ([1, 2, 9], "in 1 to 9"), ([0, 2, 3], "in 0 to 3")):
+            with pytest.raises(MisuseError, match=text):
+                run(recurrence, given, torch.zeros(5, 3, 4), state, backend=backend, lengths=torch.tensor(wrong))
+
+
+def test_many_lines_lower_fast() -> None:
+    lines = ["a0 = tanh(h)"]
+    lines += [f"a{i} = (a{i - 1} * a{i - 1} + 0.5 * a{i - 1}) * (a{i - 1} - 0.1)" for i in range(1, 40)]
+    text = "\n".join([*lines, "h = tanh(W @ x + U @ h + 0.001 * a39)"])
+    layer = elman.nn.Recurrent(Recurrence(text, output="h"), 4, 16, backend="cpu")
+    y, _ = layer(torch.randn(3, 2, 4))
+    y.sum().backward()
+    assert all(parameter.grad is not None for parameter in layer.parameters())
+
+
+def test_a_result_of_one_number_is_the_callers_own() -> None:
+    y, _ = elman.nn.RNN(8, 5, backend="cpu")(torch.randn(1, 1, 8))
+    y.add_(1)

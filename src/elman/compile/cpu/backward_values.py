@@ -64,6 +64,8 @@ class _Backward:
         self.read_states |= {graph.nodes[a].name for a in arguments if graph.nodes[a].op == "state"}
         self.stored: dict[int, None] = dict.fromkeys(self.operands)
         self.readers = _counts(derivative)
+        self._judged: dict[int, tuple[int, bool]] = {}  # by node how much was stored then, and the answer
+        self._again: dict[int, int] = {}
 
     def lower(self) -> BackwardStep:
         derivative, nodes = self.derivative, self.graph.nodes
@@ -126,6 +128,12 @@ class _Backward:
 
     def _derivable(self, index: int) -> bool:
         """Whether a forward value follows from what is in memory anyway by pointwise work."""
+        known = self._judged.get(index)
+        if known is None or known[0] < len(self.stored):  # more in memory, perhaps another answer
+            known = self._judged[index] = len(self.stored), self._judge(index)
+        return known[1]
+
+    def _judge(self, index: int) -> bool:
         node = self.graph.nodes[index]
         if index in self.stored or index in self.new or index in self.external:
             return True
@@ -141,6 +149,11 @@ class _Backward:
 
     def _forward(self, index: int) -> int:
         """The value of a forward node, loaded or computed again."""
+        if index not in self._again:
+            self._again[index] = self._load_or_compute(index)
+        return self._again[index]
+
+    def _load_or_compute(self, index: int) -> int:
         node = self.graph.nodes[index]
         if node.op == "const":
             return self.values.add(Value("const", number=node.value))

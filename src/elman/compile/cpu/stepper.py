@@ -33,6 +33,7 @@ class Stepper:
         recurrence: of every layer, without constant inputs; :func:`steps_alone` must hold.
         parameters: of each layer by name.
         table: [V, input], what a symbol becomes for the lowest layer.
+        hidden: the width of a state.
         batch: rows B.
         half: weights, and what they are multiplied with, are bfloat16; states stay float32.
 
@@ -48,11 +49,11 @@ class Stepper:
         recurrence: Recurrence,
         parameters: Sequence[Mapping[str, Tensor]],
         table: Tensor,
+        hidden: int,
         batch: int,
         half: bool = False,
     ) -> None:
         self.recurrence, self.batch = recurrence, batch
-        hidden = next(iter(parameters[0].values())).shape[0]
         target = host_target()
         kind = Kind(recurrence, target, half, hidden, (recurrence.output,))
         self.stride, self.hidden = kind.padded, hidden
