@@ -74,7 +74,7 @@ class _DropIn(nn.RNNBase):
         return run_stack(part, x, "h", self.num_layers, directions, ragged=ragged, dropout=dropout)
 
     def _ours(self, input: Tensor | PackedSequence, state: dict[str, Tensor] | None) -> tuple[Any, dict[str, Tensor]]:
-        if isinstance(input, PackedSequence) and self._backend in ("auto", "cpu") and not self._not_compiled(input):
+        if isinstance(input, PackedSequence) and self._runs_packed(input):
             return self._packed(input, state)
         packed: PackedSequence | None = None
         ragged: Ragged | None = None
@@ -114,6 +114,12 @@ class _DropIn(nn.RNNBase):
         elif self.batch_first:
             y = y.transpose(0, 1)
         return y, final
+
+    def _runs_packed(self, packed: PackedSequence) -> bool:
+        """Whether the compiled backend takes packed rows as they are; no recorded program can."""
+        if self._backend not in ("auto", "cpu") or torch.compiler.is_compiling():
+            return False
+        return self._not_compiled(packed) is None
 
     def _packed(
         self, packed: PackedSequence, state: dict[str, Tensor] | None
