@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from elman.bench.counterpart import counterpart
-from elman.bench.models import PlainModel
+from elman.bench.models import PlainModel, detached
 from elman.data.batches import Streams
 from elman.data.vocabulary import build
 from elman.models.language import LanguageModel
@@ -59,7 +59,7 @@ class Learner:
             loss.backward()
             nn.utils.clip_grad_norm_(self.parameters, 1.0)
             self.optimiser.step()
-            self.state = _detached(state)
+            self.state = detached(state)
             self.done += 1
         self.seconds += time.perf_counter() - begin
 
@@ -75,14 +75,6 @@ class Learner:
             scores, state = self.model(inputs[part], state)
             total += float(functional.cross_entropy(scores.flatten(0, 1), targets[part].flatten(), reduction="sum"))
         return total / (STREAMS * length)
-
-
-def _detached(state: Any) -> Any:
-    if isinstance(state, Tensor):
-        return state.detach()
-    if isinstance(state, dict):
-        return {name: value.detach() for name, value in state.items()}
-    return tuple(value.detach() for value in state)
 
 
 def main() -> None:

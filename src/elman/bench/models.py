@@ -87,11 +87,12 @@ class PlainTraining:
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, CLIP)
         self.optimiser.step()
-        self.state = _detached(state)
+        self.state = detached(state)
         return loss.detach()
 
 
-def _detached(state: Any) -> Any:
+def detached(state: Any) -> Any:
+    """A state, whatever it is made of, without what led to it."""
     if isinstance(state, Tensor):
         return state.detach()
     if isinstance(state, dict):
