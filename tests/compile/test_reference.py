@@ -219,3 +219,19 @@ def test_nothing_to_run_on(shape: tuple[int, int]) -> None:
     case = make_case(cell("rnn"), steps=shape[0], batch=shape[1])
     with pytest.raises(MisuseError, match="empty"):
         reference(case)
+
+
+def test_a_state_that_is_x_itself_leaves_the_gradient_of_x_alone() -> None:
+    recurrence = Recurrence("s = h + c\nh = tanh((W @ (x * x)) * h + x)\nc = x", output="h")
+    case = make_case(recurrence, hidden=4)
+    result = run(recurrence, case.parameters, case.x, case.state, case.constants, backend="reference", every_state=True)
+    h, outputs = case.state["h"], []
+    for x in case.x:
+        h = torch.tanh((x * x) @ case.parameters["W"].t() * h + x)
+        outputs.append(h)
+    weights = torch.arange(1.0, case.x.numel() + 1, dtype=torch.float64).view_as(case.x)
+    for extra in (0.0, 1.0):
+        found = (result.outputs["h"] * weights).sum() + extra * (result.outputs["c"] ** 2).sum()
+        expected = (torch.stack(outputs) * weights).sum() + extra * (case.x**2).sum()
+        left, right = (torch.autograd.grad(each, case.x, retain_graph=True)[0] for each in (found, expected))
+        torch.testing.assert_close(left, right)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from elman.compile.backward import Backward, lower_backward
 from elman.compile.forward import Forward, Group, group_products, lower_forward
 from elman.compile.hoist import Hoisted, hoist
 from elman.compile.program import Registers
-from elman.equations import Graph, Recurrence
+from elman.equations import Graph, Recurrence, differentiate
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,11 @@ def plan(recurrence: Recurrence) -> Plan:
 
     register = Registers()
     numbers = [(register("f", index), nodes[index].value) for index in sorted(outside) if nodes[index].op == "const"]
-    derivative = recurrence.derivative
+    # what arrives at a state that the loop neither computes nor reads goes past it
+    looped = {name: new for name, new in graph.states.items() if name in read}
+    derivative = (
+        recurrence.derivative if len(looped) == len(graph.states) else differentiate(replace(graph, states=looped))
+    )
     needed = set(derivative.saved) | {argument for _, argument, _ in derivative.weights}
     forward = lower_forward(graph, groups, needed, read, register)
     backward = lower_backward(derivative, groups, forward.runs, free, read, register)
