@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from elman.compile.cpu.readout import Format
 from elman.compile.cpu.run import refusal
-from elman.compile.cpu.sampler import FAILURES, Sampler
-from elman.compile.cpu.sampler_ir import Status
+from elman.compile.cpu.sampler import Sampler, check
 from elman.compile.cpu.stepper import Stepper, steps_alone
 from elman.compile.cpu.target import host_target
-from elman.errors import FailureError, MisuseError
+from elman.errors import MisuseError
 from elman.generate.filters import Filters, Scores
 from elman.models.language import LanguageModel
 
@@ -108,6 +107,5 @@ def draws(
         size = min(BLOCK, length)
         ids, logprobs, status = sampler.run(uniforms(size))
         yield from zip(ids, logprobs, strict=True)
-        if status != Status.DONE:
-            raise FailureError(FAILURES[status])
+        check(status)
         length -= size

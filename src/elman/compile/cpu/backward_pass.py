@@ -196,7 +196,7 @@ def _operand(kind: Kind, operands: Operands, kept: Kept, argument: int) -> Tenso
         )
     if node.op != "state":
         return kept.memory[f"stored:{argument}"]
-    memory = kept.memory[f"{'half' if kind.half else 'state'}:{node.name}"]
+    memory = kept.memory[kind.sequence(node.name)]
     extent = kept.extent
     if extent.even:
         return memory[: extent.rows]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from llvmlite import ir
 
@@ -22,6 +23,22 @@ def integer(value: int) -> ir.Constant:
 def real(value: float) -> ir.Constant:
     """A float64."""
     return ir.Constant(F64, value)
+
+
+@contextmanager
+def counting(builder: ir.IRBuilder, start: ir.Value, stop: ir.Value, step: ir.Value) -> Iterator[ir.Value]:
+    """A loop from start while less than stop; what is written inside is its body."""
+    before, function = builder.block, builder.function
+    body, after = function.append_basic_block("body"), function.append_basic_block("after")
+    builder.cbranch(builder.icmp_signed("<", start, stop), body, after)
+    builder.position_at_end(body)
+    index = builder.phi(I64)
+    index.add_incoming(start, before)
+    yield index
+    following = builder.add(index, step)
+    index.add_incoming(following, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, stop), body, after)
+    builder.position_at_end(after)
 
 
 def place(b: ir.IRBuilder, pointer: ir.Value, i: ir.Value, kind: ir.Type = F64) -> ir.Value:

@@ -7,7 +7,7 @@ import torch
 from llvmlite import ir
 from torch import Tensor
 
-from elman.compile.cpu.loops import constant, counting
+from elman.compile.cpu.flow import counting, integer
 from elman.compile.cpu.target import Target
 from elman.compile.cpu.threads import parallel, threads_for
 from elman.compile.cpu.toolchain import load_code
@@ -52,17 +52,17 @@ def _source(target: Target, half: bool) -> str:
     b = ir.IRBuilder(function.append_basic_block("entry"))
     v = Vectors(b, target.lanes)
     slot = {
-        name: b.load(b.gep(context, [constant(i)], source_etype=I64), typ=I64, align=8) for i, name in enumerate(_SLOTS)
+        name: b.load(b.gep(context, [integer(i)], source_etype=I64), typ=I64, align=8) for i, name in enumerate(_SLOTS)
     }
     index = b.inttoptr(slot["index"], POINTER)
     with counting(b, thread, slot["units"], slot["threads"]) as unit:
         source_unit = b.add(slot["source"], b.mul(unit, slot["source_unit"]))
         result_unit = b.add(slot["result"], b.mul(unit, slot["result_unit"]))
-        with counting(b, constant(0), slot["rows"], constant(1)) as row:
+        with counting(b, integer(0), slot["rows"], integer(1)) as row:
             place = b.load(b.gep(index, [row], source_etype=I64), typ=I64, align=8)
             source_row = b.add(source_unit, b.mul(row, slot["source_row"]))
             result_row = b.add(result_unit, b.mul(place, slot["result_row"]))
-            with counting(b, constant(0), slot["slots"], constant(1)) as number:
+            with counting(b, integer(0), slot["slots"], integer(1)) as number:
                 source = b.inttoptr(b.add(source_row, b.mul(number, slot["source_slot"])), POINTER)
                 result = b.inttoptr(b.add(result_row, b.mul(number, slot["result_slot"])), POINTER)
                 v.store(b.fadd(v.load(result), v.load(source, half)), result)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from llvmlite import ir
 
+from elman.compile.cpu.flow import counting, integer
 from elman.compile.cpu.rounds import SLOTS, Buffer, Loop, Pass, Round
 from elman.compile.cpu.target import Target
 from elman.compile.cpu.tiles import products_function
@@ -57,27 +57,6 @@ def write_loop(loop: Loop, target: Target) -> str:
     return _Writer(loop, target).write()
 
 
-def constant(value: int) -> ir.Constant:
-    """A 64-bit number."""
-    return ir.Constant(I64, value)
-
-
-@contextmanager
-def counting(builder: ir.IRBuilder, start: ir.Value, stop: ir.Value, step: ir.Value) -> Iterator[ir.Value]:
-    """A loop from start while less than stop; what is written inside is its body."""
-    before, function = builder.block, builder.function
-    body, after = function.append_basic_block("body"), function.append_basic_block("after")
-    builder.cbranch(builder.icmp_signed("<", start, stop), body, after)
-    builder.position_at_end(body)
-    index = builder.phi(I64)
-    index.add_incoming(start, before)
-    yield index
-    following = builder.add(index, step)
-    index.add_incoming(following, builder.block)
-    builder.cbranch(builder.icmp_signed("<", following, stop), body, after)
-    builder.position_at_end(after)
-
-
 class _Writer:
     def __init__(self, loop: Loop, target: Target):
         self.loop, self.target, self.lanes = loop, target, target.lanes
@@ -91,8 +70,8 @@ class _Writer:
         b = ir.IRBuilder(run.append_basic_block("entry"))
         scratch = self._scratch(b)
         t0, t1 = self._slot(b, context, "t0"), self._slot(b, context, "t1")
-        with counting(b, t0, t1, constant(1)) as index:
-            t = b.sub(b.add(t0, b.sub(t1, constant(1))), index) if self.loop.backward else index
+        with counting(b, t0, t1, integer(1)) as index:
+            t = b.sub(b.add(t0, b.sub(t1, integer(1))), index) if self.loop.backward else index
             for function in rounds:
                 b.call(function, [context, t, thread, scratch])
         b.ret_void()
@@ -107,7 +86,7 @@ class _Writer:
         return scratch
 
     def _slot(self, b: ir.IRBuilder, context: ir.Value, name: str) -> ir.Value:
-        place = b.gep(context, [constant(self.slots[name])], source_etype=I64)
+        place = b.gep(context, [integer(self.slots[name])], source_etype=I64)
         return b.load(place, typ=I64, align=8)
 
     def _round(self, number: int, one: Round) -> ir.Function:
@@ -144,27 +123,27 @@ class _RoundWriter:
         b = self.b
         self._slots = {name: self.writer._slot(b, self.context, name) for name in self._names()}
         self.units = self.slot("units")
-        self.row_bytes = b.mul(self.units, constant(4 * self.lanes))
+        self.row_bytes = b.mul(self.units, integer(4 * self.lanes))
         at_step = b.gep(b.inttoptr(self.slot("counts"), POINTER), [self.t], source_etype=I64)
         alive = b.load(at_step, typ=I64, align=8)
         for buffer in self._buffers():
             self._rows[buffer.name, buffer.row] = self._first_row(buffer)
         spread = self.one.spread
-        chunks = b.sdiv(b.add(self.units, constant(spread - 1)), constant(spread))
+        chunks = b.sdiv(b.add(self.units, integer(spread - 1)), integer(spread))
         group, threads = self.slot("group"), self.slot("threads")
         first = b.mul(self.thread, group)
         stride = b.mul(threads, group)
-        with counting(b, constant(0), chunks, constant(1)) as chunk, counting(b, first, alive, stride) as start:
+        with counting(b, integer(0), chunks, integer(1)) as chunk, counting(b, first, alive, stride) as start:
             left = b.sub(alive, start)
             rows = b.select(b.icmp_signed("<", left, group), left, group)
-            tiles = b.sdiv(b.add(rows, constant(self.one.rows - 1)), constant(self.one.rows))
-            with counting(b, constant(0), tiles, constant(1)) as tile:
+            tiles = b.sdiv(b.add(rows, integer(self.one.rows - 1)), integer(self.one.rows))
+            with counting(b, integer(0), tiles, integer(1)) as tile:
                 begin = b.sdiv(b.mul(rows, tile), tiles)
-                end = b.sdiv(b.mul(rows, b.add(tile, constant(1))), tiles)
+                end = b.sdiv(b.mul(rows, b.add(tile, integer(1))), tiles)
                 row, count = b.add(start, begin), b.sub(end, begin)
                 self._products(chunk, row, count)
-                with counting(b, constant(0), constant(spread), constant(1)) as inner:
-                    unit = b.add(b.mul(chunk, constant(spread)), inner)
+                with counting(b, integer(0), integer(spread), integer(1)) as inner:
+                    unit = b.add(b.mul(chunk, integer(spread)), inner)
                     with b.if_then(b.icmp_signed("<", unit, self.units)):
                         self._epilogue(unit, inner, row, count)
         b.ret_void()
@@ -210,12 +189,12 @@ class _RoundWriter:
     def _first_row(self, buffer: Buffer) -> ir.Value:
         b = self.b
         if buffer.row in ("prev", "new"):
-            t = b.add(self.t, constant(1)) if buffer.row == "new" else self.t
+            t = b.add(self.t, integer(1)) if buffer.row == "new" else self.t
             table = b.inttoptr(self.slot(f"{buffer.name}.rows"), POINTER)
         elif buffer.row in ("cur", "index"):
             t, table = self.t, b.inttoptr(self.slot("cur"), POINTER)
         else:
-            return constant(0)
+            return integer(0)
         return b.load(b.gep(table, [t], source_etype=I64), typ=I64, align=8)
 
     def _address(self, b: ir.IRBuilder, buffer: Buffer, row: ir.Value, unit: ir.Value | None, slot: int) -> ir.Value:
@@ -223,7 +202,7 @@ class _RoundWriter:
         size = 2 if buffer.half else 4
         base = b.inttoptr(self.slot(buffer.name), POINTER)
         if buffer.row == "none":
-            row = constant(0)
+            row = integer(0)
         elif buffer.row == "thread":
             row = self.thread
         else:
@@ -232,26 +211,26 @@ class _RoundWriter:
                 index = b.gep(b.inttoptr(self.slot("index"), POINTER), [row], source_etype=I64)
                 row = b.load(index, typ=I64, align=8)
         if buffer.narrow:
-            return b.gep(base, [b.mul(row, constant(4 * self.lanes))], source_etype=ir.IntType(8))
+            return b.gep(base, [b.mul(row, integer(4 * self.lanes))], source_etype=ir.IntType(8))
         if _has_stride(buffer):
             stride = self.slot(f"{buffer.name}.stride")
         else:
-            stride = b.lshr(self.row_bytes, constant(1)) if buffer.half else self.row_bytes
+            stride = b.lshr(self.row_bytes, integer(1)) if buffer.half else self.row_bytes
         place = b.mul(row, stride)
         if unit is not None:
-            apart = self.slot(f"{SLOTS}.units") if buffer.name == SLOTS else constant(size * self.lanes)
+            apart = self.slot(f"{SLOTS}.units") if buffer.name == SLOTS else integer(size * self.lanes)
             place = b.add(place, b.mul(unit, apart))
         if buffer.name == SLOTS:
-            place = b.add(place, b.mul(constant(slot), self.slot(f"{SLOTS}.slot")))
+            place = b.add(place, b.mul(integer(slot), self.slot(f"{SLOTS}.slot")))
         elif buffer.name == "gathered":
-            place = b.add(place, b.mul(constant(slot), self.row_bytes))
+            place = b.add(place, b.mul(integer(slot), self.row_bytes))
         return b.gep(base, [place], source_etype=ir.IntType(8))
 
     def _products(self, chunk: ir.Value, row: ir.Value, count: ir.Value) -> None:
         b = self.b
         offset = 0
         for g, group in enumerate(self.one.groups):
-            arguments = [b.gep(self.scratch, [constant(offset * self.one.spread * 4 * self.lanes)],
+            arguments = [b.gep(self.scratch, [integer(offset * self.one.spread * 4 * self.lanes)],
                                source_etype=ir.IntType(8))]  # fmt: skip
             for p, one in enumerate(group.passes):
                 arguments += self._pass_arguments(f"{self.number}.{g}.{p}", one, chunk, row)
@@ -262,13 +241,13 @@ class _RoundWriter:
         b = self.b
         outer, inner = self.slot(f"{key}.outer"), self.slot(f"{key}.inner")
         vectors = len(one.matrices) * self.one.spread
-        stride = b.mul(b.mul(outer, inner), constant(vectors * self.lanes * 4))
+        stride = b.mul(b.mul(outer, inner), integer(vectors * self.lanes * 4))
         weights = b.inttoptr(b.add(self.slot(f"{key}.weights"), b.mul(chunk, stride)), POINTER)
         operand = self._address(b, one.operand, row, None, one.start)
         if _has_stride(one.operand):
             row_stride = self.slot(f"{one.operand.name}.stride")
         else:
-            row_stride = b.lshr(self.row_bytes, constant(1)) if one.operand.half else self.row_bytes
+            row_stride = b.lshr(self.row_bytes, integer(1)) if one.operand.half else self.row_bytes
         return [operand, row_stride, outer, inner, self.slot(f"{key}.step"), weights]
 
     def _call_for_rows(self, functions: list[ir.Function], count: ir.Value, arguments: list[ir.Value]) -> None:
@@ -278,7 +257,7 @@ class _RoundWriter:
         switch = b.switch(count, blocks[-1])
         for rows, (block, function) in enumerate(zip(blocks, functions, strict=True), 1):
             if rows < len(functions):
-                switch.add_case(constant(rows), block)
+                switch.add_case(integer(rows), block)
             b.position_at_end(block)
             b.call(function, arguments)
             b.branch(after)
@@ -291,7 +270,7 @@ class _RoundWriter:
         body, after = function.append_basic_block("row"), function.append_basic_block("rows_done")
         b = ir.IRBuilder(body)
         index = b.phi(I64)
-        index.add_incoming(constant(0), header)
+        index.add_incoming(integer(0), header)
         v = Vectors(b, self.lanes)
         totals = {buffer.name: b.phi(v.type) for _, buffer, _ in self.one.stores if buffer.row == "thread"}
         mask = None if self.loop.exact else self._mask(Vectors(before, self.lanes), unit)
@@ -312,7 +291,7 @@ class _RoundWriter:
             if mask is not None and (buffer.half or buffer.name == SLOTS):
                 result = b.select(mask, result, v.number(0.0))
             v.store(result, place, buffer.half)
-        following = b.add(index, constant(1))
+        following = b.add(index, integer(1))
         index.add_incoming(following, body)
         b.cbranch(b.icmp_signed("<", following, count), body, after)
         before.branch(body)
@@ -325,7 +304,7 @@ class _RoundWriter:
 
     def _mask(self, v: Vectors, unit: ir.Value) -> ir.Value:
         b = v.builder
-        left = b.trunc(b.sub(self.slot("width"), b.mul(unit, constant(self.lanes))), I32)
+        left = b.trunc(b.sub(self.slot("width"), b.mul(unit, integer(self.lanes))), I32)
         return b.icmp_signed("<", v.lane_numbers(), v.spread(left))
 
     def _add_up(
@@ -335,7 +314,7 @@ class _RoundWriter:
         if mask is not None:
             value = b.select(mask, value, v.number(0.0))
         place = self._address(b, buffer, row, None, 0)
-        known = b.select(b.icmp_signed("==", unit, constant(0)), v.number(0.0), v.load(place))
+        known = b.select(b.icmp_signed("==", unit, integer(0)), v.number(0.0), v.load(place))
         v.store(b.fadd(known, value), place)
 
     def _evaluator(
@@ -369,8 +348,8 @@ class _RoundWriter:
                 return loaded(position)
             if value.op == "products":
                 place = self.accumulators.index(position) * one.spread
-                offset = b.add(b.mul(index, constant(across)), b.add(constant(place), inner))
-                return v.load(v.offset(self.scratch, b.mul(offset, constant(4 * self.lanes))))
+                offset = b.add(b.mul(index, integer(across)), b.add(integer(place), inner))
+                return v.load(v.offset(self.scratch, b.mul(offset, integer(4 * self.lanes))))
             return pointwise(v, value.op, [emit(argument) for argument in value.args], value.number)
 
         def emit(position: int) -> ir.Value:

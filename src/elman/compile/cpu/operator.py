@@ -127,18 +127,6 @@ def _kind(text: Sequence[str], wanted: Sequence[str], half: bool, operands: Sequ
     return passes.Kind(recurrence, host_target(), half, hidden, tuple(wanted))
 
 
-def _operands(kind: passes.Kind, tensors: Sequence[Tensor]) -> passes.Operands:
-    rest = iter(tensors)
-    inputs, vectors, rows = passes.inputs_of(kind.recurrence)
-    return passes.Operands(
-        {name: next(rest) for name in kind.recurrence.matrices},
-        {name: next(rest) for name in kind.recurrence.states},
-        {node: next(rest) for node in inputs},
-        {node: next(rest) for node in vectors},
-        {node: next(rest) for node in rows},
-    )
-
-
 def _batch(kind: passes.Kind, tensors: Sequence[Tensor]) -> int:
     return tensors[len(kind.recurrence.matrices)].shape[0]
 
@@ -155,18 +143,14 @@ def _kept_shapes(kind: passes.Kind, steps: int, batch: int) -> dict[str, tuple[i
         if what == "stored":
             dtype = torch.bfloat16 if buffer.half else torch.float32
             shapes[name] = steps * batch, target.lanes if buffer.narrow else kind.padded, dtype
-        elif what == _memory_of_states(kind) and key in whole:
+        elif name == kind.sequence(key) and key in whole:
             shapes[name] = batch + steps * batch, kind.padded, kind.dtype
     return shapes
 
 
-def _memory_of_states(kind: passes.Kind) -> str:
-    return "half" if kind.half else "state"
-
-
 def _sequences(kind: passes.Kind, memory: dict[str, Tensor], batch: int) -> list[Tensor]:
     """The wanted states' values of all steps [rows, hidden], views of memory."""
-    return [memory[f"{_memory_of_states(kind)}:{name}"][batch:, : kind.hidden] for name in kind.wanted]
+    return [memory[kind.sequence(name)][batch:, : kind.hidden] for name in kind.wanted]
 
 
 _LIBRARY = torch.library.Library("elman", "DEF")
@@ -179,7 +163,7 @@ _LIBRARY.define(f"passes_backward({_COMMON}, Tensor[] kept, Tensor?[] gradients,
 def _passes(text: list[str], wanted: list[str], half: bool, steps: int, operands: list[Tensor]) -> list[Tensor]:
     kind = _kind(text, wanted, half, operands)
     batch = _batch(kind, operands)
-    kept, final = passes.forward(kind, _operands(kind, operands), even_extent(steps, batch), False)
+    kept, final = passes.forward(kind, passes.operands_of(kind.recurrence, operands), even_extent(steps, batch), False)
     sequences = _sequences(kind, kept.memory, batch)
     return [tensor.contiguous() for tensor in (*sequences, *(final[name] for name in kind.recurrence.states))]
 
@@ -201,7 +185,7 @@ def _final_fake(kind: passes.Kind, batch: int, like: Tensor) -> list[Tensor]:
 def _passes_kept(text: list[str], wanted: list[str], half: bool, steps: int, operands: list[Tensor]) -> list[Tensor]:
     kind = _kind(text, wanted, half, operands)
     batch = _batch(kind, operands)
-    kept, final = passes.forward(kind, _operands(kind, operands), even_extent(steps, batch), True)
+    kept, final = passes.forward(kind, passes.operands_of(kind.recurrence, operands), even_extent(steps, batch), True)
     last = [final[name].contiguous() for name in kind.recurrence.states]
     return [*last, *(kept.memory[name] for name in _kept_shapes(kind, steps, batch))]
 
@@ -230,15 +214,12 @@ def _passes_backward(
     needed: list[bool],
 ) -> list[Tensor]:
     kind = _kind(text, wanted, half, operands)
-    recurrence, batch, table = kind.recurrence, _batch(kind, operands), _operands(kind, operands)
+    recurrence, batch, table = kind.recurrence, _batch(kind, operands), passes.operands_of(kind.recurrence, operands)
     memory = dict(zip(_kept_shapes(kind, steps, batch), kept, strict=True))
     memory |= {f"input:{node}": passes.input_rows(kind, tensor) for node, tensor in table.inputs.items()}
     arriving = list(zip((*kind.wanted, *recurrence.states), gradients, strict=True))
     count = len(kind.wanted)
-    keys: list[passes.Key] = [("matrix", name) for name in recurrence.matrices]
-    keys += [("state", name) for name in recurrence.states]
-    keys += [(what, node) for what in ("input", "vector", "rows") for node in getattr(table, _TABLES[what])]
-    asked = [key for key, need in zip(keys, needed, strict=True) if need]
+    asked = [key for key, need in zip(passes.operand_keys(recurrence), needed, strict=True) if need]
     found = backward_pass.backward(
         kind,
         table,
@@ -250,9 +231,6 @@ def _passes_backward(
     )
     like = [tensor for tensor, need in zip(operands, needed, strict=True) if need]
     return [_own(found.get(key), tensor) for key, tensor in zip(asked, like, strict=True)]
-
-
-_TABLES = {"input": "inputs", "vector": "vectors", "rows": "rows"}
 
 
 def _own(gradient: Tensor | None, like: Tensor) -> Tensor:
@@ -304,7 +282,7 @@ class _Recorded(torch.autograd.Function):
             kind = _kind(text, wanted, half, operands)
             again = [tensor.view_as(tensor) for tensor in operands]
             extent = even_extent(steps, _batch(kind, operands))
-            outputs = plain_passes(kind, _operands(kind, again), extent)
+            outputs = plain_passes(kind, passes.operands_of(kind.recurrence, again), extent)
             return (None, *gradients_of(outputs, gradients, again, needed, create_graph=True))
         found = iter(
             torch.ops.elman.passes_backward(

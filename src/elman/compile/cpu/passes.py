@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,6 +73,10 @@ class Kind:
         """The width of rows in memory."""
         return units_of(self.hidden, self.target.lanes) * self.target.lanes
 
+    def sequence(self, state: str) -> str:
+        """The name of the buffer that has all steps of a state."""
+        return f"{'half' if self.half else 'state'}:{state}"
+
     @property
     def dtype(self) -> torch.dtype:
         """Of what products read."""
@@ -116,7 +120,7 @@ def forward(kind: Kind, operands: Operands, extent: Extent, train: bool) -> tupl
 def _is_kept(kind: Kind, name: str, whole: frozenset[str]) -> bool:
     """Whether a buffer of the forward pass is a result or read by the backward pass."""
     what, _, key = name.partition(":")
-    return what in ("stored", "input") or (what == ("half" if kind.half else "state") and key in whole)
+    return what in ("stored", "input") or (name == kind.sequence(key) and key in whole)
 
 
 def fill_forward(
@@ -227,3 +231,28 @@ def inputs_of(recurrence: Recurrence) -> tuple[tuple[int, ...], tuple[int, ...],
     """Node ids of the inputs, vectors and rows that a recurrence's passes take."""
     step = forward_step(recurrence, False)
     return step.inputs, step.vectors, step.rows
+
+
+def operand_keys(recurrence: Recurrence) -> list[Key]:
+    """What every tensor that a pass takes is, in their order."""
+    inputs, vectors, rows = inputs_of(recurrence)
+    keys: list[Key] = [("matrix", name) for name in recurrence.matrices]
+    keys += [("state", name) for name in recurrence.states]
+    keys += [("input", node) for node in inputs]
+    keys += [("vector", node) for node in vectors]
+    keys += [("rows", node) for node in rows]
+    return keys
+
+
+def operands_of(recurrence: Recurrence, tensors: Sequence[Tensor], index: Tensor | None = None) -> Operands:
+    """The operands of a pass from tensors in the order of :func:`operand_keys`."""
+    rest = iter(tensors)
+    inputs, vectors, rows = inputs_of(recurrence)
+    return Operands(
+        {name: next(rest) for name in recurrence.matrices},
+        {name: next(rest) for name in recurrence.states},
+        {node: next(rest) for node in inputs},
+        {node: next(rest) for node in vectors},
+        {node: next(rest) for node in rows},
+        index,
+    )

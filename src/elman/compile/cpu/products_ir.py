@@ -11,14 +11,13 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
+from elman.compile.cpu.flow import counting, integer
 from elman.compile.cpu.products_copies import (
     CHUNK,
     copy_rows,
     entry,
     float_at,
     least,
-    loop,
-    number,
     pack_columns,
     round_up,
     share,
@@ -52,29 +51,29 @@ def outer_source(target: Target) -> str:
     sources, results = (variable(b, POINTER, vectors) for _ in range(2))
     across = round_up(b, at["count"], vectors), round_up(b, at["depth"], rows)
     (group0, group1), (panel0, panel1) = share(b, at, thread, across)
-    each = b.udiv(at["width"], number(target.lanes))
-    with loop(b, panel0, panel1, at["span"]) as first, loop(b, number(0), at["rows"], at["chunk"]) as row:
+    each = b.udiv(at["width"], integer(target.lanes))
+    with counting(b, panel0, panel1, at["span"]) as first, counting(b, integer(0), at["rows"], at["chunk"]) as row:
         last = least(b, b.add(first, at["span"]), panel1)
         steps = least(b, at["chunk"], b.sub(at["rows"], row))
         pack_columns(b, at, rows, row, steps, first, last)
-        with loop(b, group0, group1, number(1)) as group:
-            start = b.mul(group, number(vectors))
+        with counting(b, group0, group1, integer(1)) as group:
+            start = b.mul(group, integer(vectors))
             for index in range(vectors):
                 # past the last vector the table repeats it; no tile reads it there
-                vector = least(b, b.add(start, number(index)), b.sub(at["count"], number(1)))
-                block, offset = b.udiv(vector, each), b.mul(b.urem(vector, each), number(target.lanes))
+                vector = least(b, b.add(start, integer(index)), b.sub(at["count"], integer(1)))
+                block, offset = b.udiv(vector, each), b.mul(b.urem(vector, each), integer(target.lanes))
                 line = b.mul(b.add(b.mul(block, at["rows"]), row), at["panel"])
                 source = float_at(b, at["gradients"], b.add(line, b.add(at["start"], offset)))
                 cell = b.mul(block, b.mul(at["depth"], at["width"]))
                 for pointers, pointer in ((sources, source), (results, float_at(b, at["result"], b.add(cell, offset)))):
-                    b.store(pointer, b.gep(pointers, [number(index)], source_etype=POINTER))
-            present = least(b, number(vectors), b.sub(at["count"], start))
-            with loop(b, first, last, number(1)) as panel:
-                packed = float_at(b, at["scratch"], b.mul(b.sub(panel, first), b.mul(steps, number(rows))))
-                column = b.mul(panel, number(rows))
+                    b.store(pointer, b.gep(pointers, [integer(index)], source_etype=POINTER))
+            present = least(b, integer(vectors), b.sub(at["count"], start))
+            with counting(b, first, last, integer(1)) as panel:
+                packed = float_at(b, at["scratch"], b.mul(b.sub(panel, first), b.mul(steps, integer(rows))))
+                column = b.mul(panel, integer(rows))
                 arguments = [
                     *(packed, sources, at["panel"], steps, results, b.mul(column, at["width"]), at["width"]),
-                    *(b.sub(at["depth"], column), b.icmp_signed("==", row, number(0))),
+                    *(b.sub(at["depth"], column), b.icmp_signed("==", row, integer(0))),
                 ]
                 _choose(b, present, tiles, arguments)
     b.ret_void()
@@ -91,24 +90,24 @@ def times_source(target: Target) -> str:
     rows, vectors = tile_shape(target)
     tiles = [_times_tile(module, target.lanes, rows, count) for count in range(1, vectors + 1)]
     b, at, thread = entry(module, "times", TIMES)
-    panel = number(vectors * target.lanes)
+    panel = integer(vectors * target.lanes)
     across = round_up(b, at["rows"], rows), round_up(b, at["columns"], vectors * target.lanes)
     (tile0, tile1), (panel0, panel1) = share(b, at, thread, across)
-    with loop(b, tile0, tile1, at["span"]) as first, loop(b, number(0), at["depth"], at["chunk"]) as k:
+    with counting(b, tile0, tile1, at["span"]) as first, counting(b, integer(0), at["depth"], at["chunk"]) as k:
         last = least(b, b.add(first, at["span"]), tile1)
         steps = least(b, at["chunk"], b.sub(at["depth"], k))
-        row0 = b.mul(first, number(rows))
-        copy_rows(Vectors(b, target.lanes), at, row0, least(b, b.mul(last, number(rows)), at["rows"]), k, steps)
-        begins = b.and_(b.icmp_signed("==", k, number(0)), b.icmp_signed("==", at["add"], number(0)))
-        with loop(b, panel0, panel1, number(1)) as index:
+        row0 = b.mul(first, integer(rows))
+        copy_rows(Vectors(b, target.lanes), at, row0, least(b, b.mul(last, integer(rows)), at["rows"]), k, steps)
+        begins = b.and_(b.icmp_signed("==", k, integer(0)), b.icmp_signed("==", at["add"], integer(0)))
+        with counting(b, panel0, panel1, integer(1)) as index:
             column = b.mul(index, panel)
             left = b.sub(at["columns"], column)
-            present = least(b, number(vectors), round_up(b, left, target.lanes))
-            line = b.mul(k, b.mul(present, number(target.lanes)))
+            present = least(b, integer(vectors), round_up(b, left, target.lanes))
+            line = b.mul(k, b.mul(present, integer(target.lanes)))
             source = float_at(b, at["weights"], b.add(b.mul(column, at["depth"]), line))
-            with loop(b, first, last, number(1)) as tile:
-                row = b.mul(tile, number(rows))
-                packed = float_at(b, at["scratch"], b.mul(b.sub(row, row0), number(CHUNK)))
+            with counting(b, first, last, integer(1)) as tile:
+                row = b.mul(tile, integer(rows))
+                packed = float_at(b, at["scratch"], b.mul(b.sub(row, row0), integer(CHUNK)))
                 result = float_at(b, at["result"], b.add(b.mul(row, at["columns"]), column))
                 arguments = [packed, source, steps, result, at["columns"], b.sub(at["rows"], row), left, begins]
                 _choose(b, present, tiles, arguments)
@@ -123,7 +122,7 @@ def _choose(b: ir.IRBuilder, count: ir.Value, tiles: Sequence[ir.Function], argu
     switch = b.switch(count, cases[-1])
     for index, (case, tile) in enumerate(zip(cases, tiles, strict=True)):
         if case is not cases[-1]:
-            switch.add_case(number(index + 1), case)
+            switch.add_case(integer(index + 1), case)
         b.position_at_end(case)
         b.call(tile, arguments)
         b.branch(end)
@@ -144,7 +143,7 @@ def _outer_tile(module: ir.Module, lanes: int, rows: int, vectors: int) -> ir.Fu
     v = Vectors(b, lanes)
 
     def entries(table: ir.Value) -> list[ir.Value]:
-        places = (b.gep(table, [number(index)], source_etype=POINTER) for index in range(vectors))
+        places = (b.gep(table, [integer(index)], source_etype=POINTER) for index in range(vectors))
         return [b.load(place, typ=POINTER) for place in places]
 
     source, result = entries(sources), [float_at(b, pointer, offset) for pointer in entries(results)]
@@ -152,10 +151,10 @@ def _outer_tile(module: ir.Module, lanes: int, rows: int, vectors: int) -> ir.Fu
         v,
         (rows, vectors),
         steps,
-        lambda row, step: float_at(b, packed, b.add(b.mul(step, number(rows)), number(row))),
+        lambda row, step: float_at(b, packed, b.add(b.mul(step, integer(rows)), integer(row))),
         lambda column, step: float_at(b, source[column], b.mul(step, stride)),
     )
-    _finish(v, sums, valid, begins, lambda row, column: float_at(b, result[column], b.mul(number(row), width)))
+    _finish(v, sums, valid, begins, lambda row, column: float_at(b, result[column], b.mul(integer(row), width)))
     b.ret_void()
     return b.function
 
@@ -169,19 +168,19 @@ def _times_tile(module: ir.Module, lanes: int, rows: int, vectors: int) -> ir.Fu
         v,
         (rows, vectors),
         steps,
-        lambda row, step: float_at(b, packed, b.add(step, number(row * CHUNK))),
-        lambda column, step: float_at(b, source, b.add(b.mul(step, number(vectors * lanes)), number(column * lanes))),
+        lambda row, step: float_at(b, packed, b.add(step, integer(row * CHUNK))),
+        lambda column, step: float_at(b, source, b.add(b.mul(step, integer(vectors * lanes)), integer(column * lanes))),
     )
 
     def place(row: int, column: int) -> ir.Value:
-        return float_at(b, result, b.add(b.mul(number(row), width), number(column * lanes)))
+        return float_at(b, result, b.add(b.mul(integer(row), width), integer(column * lanes)))
 
-    with b.if_else(b.icmp_signed(">=", columns, number(vectors * lanes))) as (whole, partial):
+    with b.if_else(b.icmp_signed(">=", columns, integer(vectors * lanes))) as (whole, partial):
         with whole:
             _finish(v, sums, valid, begins, place)
         with partial:
             # all vectors of the tile but the last are whole
-            left = b.sub(columns, number((vectors - 1) * lanes))
+            left = b.sub(columns, integer((vectors - 1) * lanes))
             mask = b.icmp_signed("<", v.lane_numbers(), v.spread(b.trunc(left, I32)))
             _finish(v, sums, valid, begins, place, mask)
     b.ret_void()
@@ -197,7 +196,7 @@ def _sums(
     for cell in (cell for row in cells for cell in row):
         b.store(v.number(0.0), cell)
 
-    with loop(b, number(0), steps, number(1)) as step:
+    with counting(b, integer(0), steps, integer(1)) as step:
         right = [v.load(vector(column, step)) for column in range(vectors)]
         for row, line in enumerate(cells):
             left = v.spread(b.load(scalar(row, step), typ=F32, align=4))
@@ -220,7 +219,7 @@ def _finish(
         for branch, old in ((store, False), (add, True)):
             with branch:
                 for row, line in enumerate(sums):
-                    with b.if_then(b.icmp_signed(">", valid, number(row))):
+                    with b.if_then(b.icmp_signed(">", valid, integer(row))):
                         for column, value in enumerate(line):
                             _write(v, value, place(row, column), old, mask if column == len(line) - 1 else None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -146,7 +146,7 @@ def _results(
     if torch._C._are_functorch_transforms_active():
         # torch.func transforms torch's own functions only, and wraps every tensor that is made: none may be cached
         extent = extent or even_extent.__wrapped__(steps, batch)
-        return plain_passes(kind, _operands(kind, tensors, index), extent)
+        return plain_passes(kind, passes.operands_of(kind.recurrence, tensors, index), extent)
     train = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     return _Passes.apply(kind, extent or even_extent(steps, batch), train, index, *tensors)
 
@@ -215,7 +215,7 @@ class _Passes(torch.autograd.Function):
         ctx: Any, kind: passes.Kind, extent: Extent, train: bool, index: Tensor | None, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        kept, final = passes.forward(kind, _operands(kind, tensors, index), extent, train)
+        kept, final = passes.forward(kind, passes.operands_of(kind.recurrence, tensors, index), extent, train)
         sequences = tuple(_sequence(kind, kept, name) for name in kind.wanted)
         if train:
             ctx.kind, ctx.extent, ctx.names = kind, extent, tuple(kept.memory)
@@ -232,13 +232,13 @@ class _Passes(torch.autograd.Function):
         kept = passes.Kept(dict(zip(ctx.names, memory, strict=True)), ctx.extent)
         if torch.is_grad_enabled():
             again = [tensor.view_as(tensor) for tensor in tensors]
-            outputs = plain_passes(kind, _operands(kind, again, index), kept.extent)
+            outputs = plain_passes(kind, passes.operands_of(kind.recurrence, again, index), kept.extent)
             return (None, None, None, None, *gradients_of(outputs, gradients, again, needed, create_graph=True))
-        operands = _operands(kind, tensors, index)
+        operands = passes.operands_of(kind.recurrence, tensors, index)
         count = len(kind.wanted)
         sequences = _present(kind.wanted, gradients[:count])
         final = _present(kind.recurrence.states, gradients[count:])
-        places = _places(kind)
+        places = {key: place for place, key in enumerate(passes.operand_keys(kind.recurrence))}
         wanted = [node for node in operands.inputs if needed[places["input", node]]]
         matrices = any(needed[: len(kind.recurrence.matrices)])
         found = backward_pass.backward(kind, operands, kept, sequences, final, wanted, matrices)
@@ -253,27 +253,9 @@ def _present(names: tuple[str, ...], gradients: tuple[Tensor | None, ...]) -> di
     return {name: gradient for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
 
 
-def _places(kind: passes.Kind) -> dict[passes.Key, int]:
-    inputs, vectors, rows = passes.inputs_of(kind.recurrence)
-    keys: list[passes.Key] = [("matrix", name) for name in kind.recurrence.matrices]
-    keys += [("state", name) for name in kind.recurrence.states]
-    keys += [("input", node) for node in inputs]
-    keys += [("vector", node) for node in vectors]
-    keys += [("rows", node) for node in rows]
-    return {key: place for place, key in enumerate(keys)}
-
-
-def _operands(kind: passes.Kind, tensors: Sequence[Tensor], index: Tensor | None) -> passes.Operands:
-    matrices, states, inputs, vectors, rows = [dict[Any, Tensor]() for _ in range(5)]
-    tables = {"matrix": matrices, "state": states, "input": inputs, "vector": vectors, "rows": rows}
-    for (what, key), tensor in zip(_places(kind), tensors, strict=True):
-        tables[what][key] = tensor
-    return passes.Operands(matrices, states, inputs, vectors, rows, index)
-
-
 def _sequence(kind: passes.Kind, kept: passes.Kept, name: str) -> Tensor:
     """A state's values of all steps, [rows, hidden], as a tensor of its own over the memory that the passes keep."""
-    memory = kept.memory[f"{'half' if kind.half else 'state'}:{name}"]
+    memory = kept.memory[kind.sequence(name)]
     batch, rows = kept.extent.batch, kept.extent.rows
     if not kind.exact:
         return memory[batch:, : kind.hidden].clone(memory_format=torch.contiguous_format)

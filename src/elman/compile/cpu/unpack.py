@@ -8,7 +8,7 @@ import numpy as np
 from llvmlite import ir
 from torch import Tensor
 
-from elman.compile.cpu.loops import constant, counting
+from elman.compile.cpu.flow import counting, integer
 from elman.compile.cpu.target import Target
 from elman.compile.cpu.threads import parallel, threads_for
 from elman.compile.cpu.toolchain import load_code
@@ -49,24 +49,24 @@ def _source(target: Target) -> str:
     context, thread = function.args
     b = ir.IRBuilder(function.append_basic_block("entry"))
     v = Vectors(b, target.lanes)
-    lanes = constant(target.lanes)
+    lanes = integer(target.lanes)
     names: Sequence[str] = _SLOTS
-    slot = {name: b.load(b.gep(context, [constant(i)], source_etype=I64), typ=I64) for i, name in enumerate(names)}
+    slot = {name: b.load(b.gep(context, [integer(i)], source_etype=I64), typ=I64) for i, name in enumerate(names)}
     product, results = (b.inttoptr(slot[name], POINTER) for name in ("product", "results"))
     with (
         counting(b, thread, slot["units"], slot["threads"]) as unit,
-        counting(b, constant(0), slot["slots"], constant(1)) as number,
+        counting(b, integer(0), slot["slots"], integer(1)) as number,
     ):
         place = b.load(b.gep(results, [number], source_etype=I64), typ=I64)
         first = b.mul(unit, lanes)
         result = b.gep(b.inttoptr(place, POINTER), [b.mul(first, slot["depth"])], source_etype=F32)
         left = b.sub(slot["hidden"], first)
-        with counting(b, constant(0), slot["depth"], constant(1)) as k:
+        with counting(b, integer(0), slot["depth"], integer(1)) as k:
             row = b.add(b.mul(b.add(b.mul(unit, slot["depth"]), k), slot["slots"]), number)
             vector = v.load(b.gep(product, [b.mul(row, lanes)], source_etype=F32))
             for lane in range(target.lanes):
-                with b.if_then(b.icmp_signed("<", constant(lane), left), likely=True):
-                    at = b.add(b.mul(constant(lane), slot["depth"]), k)
+                with b.if_then(b.icmp_signed("<", integer(lane), left), likely=True):
+                    at = b.add(b.mul(integer(lane), slot["depth"]), k)
                     b.store(b.extract_element(vector, ir.Constant(I32, lane)), b.gep(result, [at], source_etype=F32))
     b.ret_void()
     return str(module)
