@@ -6,4 +6,5 @@ vocabulary.py   text <-> token ids                          (characters, bytelev
 splits.py       where training ends and validation begins
 tokens.py       all of it in one call: ``prepare(sources) -> Corpus``
 batches.py      a token array -> parallel streams for truncated BPTT
+images/         folders and archives of images, preprocessing, augmentation
 """
