@@ -28,6 +28,10 @@ class FailureError(ElmanError):
     exit_code = 1
 
 
+class CancelledError(FailureError):
+    """Somebody asked for the work to stop before it was done."""
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import an optional library where it is used.
 

@@ -7,12 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional
 
 from elman.errors import MisuseError
 from elman.models.language import LanguageModel
 from elman.models.ngram import train_ngram
-from elman.training.evaluate import Evaluation, evaluate
+from elman.training.evaluate import Evaluation, evaluate, staggered
 
 
 @pytest.fixture
@@ -62,6 +64,16 @@ def test_streams_predict_every_token_once_after_their_burn_in(
         expected += losses[burn_in if stream else 0 :]
     assert len(expected) == count - 1
     assert result.nats == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+@given(st.integers(1, 3000), st.integers(1, 300), st.integers(0, 60))
+def test_every_token_is_in_the_part_of_one_stream(count: int, streams: int, burn_in: int) -> None:
+    starts, warm, length = staggered(count, streams, burn_in)
+    kept = [place for start in starts for place in range(start + (warm if start else 0), start + length)]
+    assert [place for place in kept if place < count] == list(range(count))
+    assert len(starts) <= streams
+    # no stream reads only for others
+    assert (starts + warm < count).all() or len(starts) == 1
 
 
 def test_short_texts_use_fewer_streams(model: LanguageModel) -> None:

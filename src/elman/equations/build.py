@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from elman.equations.graph import Builder, Graph, keep
+from elman.equations.intermediates import Intermediates
 from elman.equations.names import Names
 from elman.equations.parse import Instruction, Program
 from elman.equations.scan import LARGEST, Place
@@ -59,6 +60,25 @@ def build(program: Program, names: Names) -> Built:
         {name: width for name, (width, _) in evaluator.matrix_widths.items() if name in used},
         frozenset(evaluator.gains),
     )
+
+
+def build_intermediates(program: Program, names: Names) -> Intermediates:
+    """The names that a text assigns and that are no states, a name for a mere number left out.
+
+    Args:
+        program: the parsed text, of which :func:`build` has made a graph.
+        names: the roles of its names.
+
+    Returns:
+        Their nodes, none of which is shared out, reordered or dropped: what a name stands for is what was written.
+    """
+    first = _Evaluator(program, names, None)
+    first.run()
+    evaluator = _Evaluator(program, names, frozenset(first.elementwise))
+    evaluator.run()
+    nodes = tuple(evaluator.builder.nodes)
+    found = {name: index for name, index in evaluator.values.items() if name not in names.states}
+    return Intermediates(nodes, {name: index for name, index in found.items() if nodes[index].width})
 
 
 @dataclass

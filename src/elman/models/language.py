@@ -12,16 +12,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from elman.equations import EquationError, Recurrence
+from elman.equations import Recurrence
 from elman.equations import cell as zoo_cell
 from elman.errors import MisuseError
+from elman.models.configuration import check_rates, check_sizes, read_configuration, recurrence_entry
 from elman.nn import Recurrent
 from elman.nn.dropout import dropout as drop_units
 
 State = dict[str, Tensor]
 
-# deeper stacks are a slip of the keyboard, or a configuration that wants to exhaust the memory
+# larger ones are a slip of the keyboard, or a configuration that wants to exhaust the memory
 MOST_LAYERS = 256
+WIDEST = 2**20
+
+ENTRIES: dict[str, type] = {
+    "recurrence": Recurrence,
+    "vocabulary_size": int,
+    "hidden": int,
+    "layers": int,
+    "embedding": int,
+    "dropout": float,
+    "input_dropout": float,
+    "recurrent_dropout": float,
+    "tied": bool,
+}
 
 
 class LanguageModel(nn.Module):
@@ -63,20 +77,15 @@ class LanguageModel(nn.Module):
     ) -> None:
         super().__init__()
         embedding = hidden if embedding is None else embedding
-        bounds = {"vocabulary_size": 2**31, "hidden": 2**20, "embedding": 2**20, "layers": MOST_LAYERS}
-        sizes = {
-            "vocabulary_size": vocabulary_size,
-            "hidden": hidden,
-            "embedding": embedding,
-            "layers": layers,
-        }
-        for name, size in sizes.items():
-            if not 1 <= size <= bounds[name]:
-                raise MisuseError(f"{name} is {size}; it must be from 1 to {bounds[name]:,}.")
-        rates = {"dropout": dropout, "input_dropout": input_dropout, "recurrent_dropout": recurrent_dropout}
-        for name, rate in rates.items():
-            if not 0 <= rate < 1:
-                raise MisuseError(f"{name} is {rate}; it must be a share from 0 to below 1.")
+        check_sizes(
+            {
+                "vocabulary_size": (vocabulary_size, 2**31),
+                "hidden": (hidden, WIDEST),
+                "embedding": (embedding, WIDEST),
+                "layers": (layers, MOST_LAYERS),
+            }
+        )
+        check_rates(dropout=dropout, input_dropout=input_dropout, recurrent_dropout=recurrent_dropout)
         if tied and embedding != hidden:
             raise MisuseError(
                 f"Tied weights need an embedding as wide as the hidden state: {embedding} is not {hidden}. "
@@ -139,8 +148,12 @@ class LanguageModel(nn.Module):
             Scores before the softmax [T, B, V], and the state after the last token.
         """
         hidden, state = self.features(tokens, state)
+        return self.readout(hidden), state
+
+    def readout(self, hidden: Tensor) -> Tensor:
+        """Scores before the softmax [T, B, V], from the top layer's output [T, B, hidden]."""
         weight = self.embedding.weight if self.tied else self.readout_weight
-        return functional.linear(hidden, weight, self.readout_bias), state
+        return functional.linear(hidden, weight, self.readout_bias)
 
     def features(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """What the softmax reads: the top layer's output [T, B, hidden], and the state."""
@@ -154,11 +167,7 @@ class LanguageModel(nn.Module):
     def configuration(self) -> dict[str, Any]:
         """Everything that rebuilds this model without its weights, as JSON values."""
         return {
-            "recurrence": {
-                "name": self.recurrence.name,
-                "equations": self.recurrence.equations,
-                "output": self.recurrence.output,
-            },
+            "recurrence": recurrence_entry(self.recurrence),
             "vocabulary_size": self.vocabulary_size,
             "hidden": self.hidden,
             "layers": self.layers,
@@ -177,19 +186,5 @@ class LanguageModel(nn.Module):
             MisuseError: sizes that do not fit together or are missing.
             EquationError: equations that are not a recurrence.
         """
-        try:
-            sizes = dict(configuration)
-            cell = sizes.pop("recurrence")
-            if not all(isinstance(cell[key], str) for key in ("equations", "output", "name")):
-                raise TypeError("equations, output and name must be texts")
-            recurrence = Recurrence(cell["equations"], output=cell["output"], name=cell["name"])
-            counts = {key: int(sizes.pop(key)) for key in ("vocabulary_size", "hidden", "layers", "embedding")}
-            rates = {key: float(sizes.pop(key)) for key in ("dropout", "input_dropout", "recurrent_dropout")}
-            tied = bool(sizes.pop("tied"))
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-            if isinstance(error, EquationError):
-                raise
-            raise MisuseError(f"The model's configuration is incomplete or malformed ({error!r}).") from error
-        if sizes:
-            raise MisuseError(f"The model's configuration has unknown entries: {', '.join(map(str, sizes))}.")
-        return cls(recurrence, **counts, **rates, tied=tied, backend=backend)  # type: ignore[arg-type]
+        entries = read_configuration(configuration, ENTRIES)
+        return cls(**entries, backend=backend)

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -53,6 +53,37 @@ class Evaluation:
         return f"{self.streams} streams, each after {self.burn_in} tokens of burn-in"
 
 
+class Staggered(NamedTuple):
+    """Streams that read a text at several places at once, each but the first warmed up on what is before its part.
+
+    Attributes:
+        starts: [B] index of the first token that each stream reads.
+        warm: tokens that each but the first reads before its own part.
+        length: tokens that each reads; the last one's may reach beyond the end.
+    """
+
+    starts: np.ndarray
+    warm: int
+    length: int
+
+
+def staggered(count: int, streams: int, burn_in: int) -> Staggered:
+    """Divide a text among streams.
+
+    Args:
+        count: tokens to be read.
+        streams: how many at most; fewer where burn-in would be more than half of what they read.
+        burn_in: tokens that warm up each stream but the first.
+    """
+    streams = max(1, min(streams, count // max(1, 2 * burn_in))) if streams > 1 else 1
+    warm = burn_in if streams > 1 else 0
+    # all but the first stream spend `warm` of their tokens on the part of the one before
+    length = -(-(count + (streams - 1) * warm) // streams)
+    starts = np.arange(streams) * (length - warm)
+    # where parts are short, rounding up leaves nothing for the last streams
+    return Staggered(starts[starts + warm < count], warm, length)
+
+
 @torch.inference_mode()
 def evaluate(
     model: Any,
@@ -84,11 +115,8 @@ def evaluate(
     if count < 2:
         raise MisuseError(f"A loss needs at least 2 tokens, one to read and one to predict; this text has {count}.")
     started = time.monotonic()
-    streams = max(1, min(streams, (count - 1) // max(1, 2 * burn_in))) if streams > 1 else 1
-    warm = burn_in if streams > 1 else 0
-    # every stream reads `length` tokens; all but the first spend `warm` of them on what the one before predicts
-    length = -(-(count - 1 + (streams - 1) * warm) // streams)
-    starts = np.arange(streams)[None, :] * (length - warm)
+    starts, warm, length = staggered(count - 1, streams, burn_in)
+    streams = len(starts)
     was_training = getattr(model, "training", False)
     if was_training:
         model.eval()
