@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
-from elman.equations.build import build
+from elman.equations.build import build, build_intermediates
+from elman.equations.clamp import clamp_names, clamped
 from elman.equations.cost import Cost, cost_of
 from elman.equations.derivative import Derivative, differentiate
 from elman.equations.graph import Graph
 from elman.equations.head import head_of
+from elman.equations.intermediates import Intermediates
 from elman.equations.linear import linear_states
 from elman.equations.mask import masked
 from elman.equations.names import RESERVED, names_of
@@ -109,6 +111,25 @@ class Recurrence:
         """The states whose update is `a * s + b` with a and b free of every state."""
         return linear_states(self.graph)
 
+    @cached_property
+    def intermediates(self) -> Intermediates:
+        """The names that the equations assign and that are no states, such as gates, and how each is computed.
+
+        A name for a number is none, nor is one that reads a parameter which no state needs and which so does not exist.
+        """
+        program = parse(self.equations)
+        written = {instruction.name for statement in program.statements for instruction in statement.code}
+        found = build_intermediates(
+            program, names_of(program, [name for name in self.inputs if name in written], self.output)
+        )
+        known = {*self.matrices, *self.vectors}
+        lacking: set[int] = set()
+        for index, node in enumerate(found.nodes):
+            unknown = node.op in ("vector", "product") and node.name not in known
+            if unknown or lacking.intersection(node.args):
+                lacking.add(index)
+        return found.only(name for name, index in found.names.items() if index not in lacking)
+
     @property
     def taken(self) -> frozenset[str]:
         """The names that a further input cannot have."""
@@ -182,3 +203,29 @@ class Recurrence:
         if name in self.taken or not is_plain_name(name):
             raise MisuseError(f"The mask cannot be called {name!r}: the name is taken or not plain. Give another name.")
         return self._with(inputs=(*self.inputs, name), square=self.square | {name}, graph=masked(self.graph, name))
+
+    def with_clamp(self, names: Mapping[str, tuple[str, str]] | Sequence[str]) -> Recurrence:
+        """The same recurrence with some of its values held, wholly or in part.
+
+        A value v becomes `keep * v + put` as soon as its last line has run: what stands behind that line and the next
+        step read the held value. A unit with keep 1 and put 0 is left alone, one with keep 0 is at put always.
+
+        Args:
+            names: of states and other assigned values. Of a mapping, the values are the names of the two further
+                constant inputs of hidden width; a sequence leaves these to :meth:`clamp_names`.
+
+        Returns:
+            A recurrence with one more line for every name and two more constant inputs, in the order of the names.
+
+        Raises:
+            MisuseError: no line assigns such a name, a name of an input is taken, or the recurrence has a mask already.
+        """
+        pairs = dict(names) if isinstance(names, Mapping) else self.clamp_names(names)
+        text = clamped(self.canonical, self.inputs, pairs)
+        further = [name for pair in pairs.values() for name in pair]
+        held = Recurrence(text, self.output, (*self.inputs, *further), self.name)
+        return held._with(title=self.title, citation=self.citation)
+
+    def clamp_names(self, names: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Free names for the constant inputs of :meth:`with_clamp`, by the name that is to be held: (keep, put)."""
+        return clamp_names(self.canonical, self.inputs, names)
