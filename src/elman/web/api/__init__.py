@@ -1,0 +1,19 @@
+"""The addresses of the inspector's API, a module a subject."""
+
+from starlette.routing import Route
+
+from elman.web.api import analyses, export, hunting, jobs, lesions, playground, recordings, runs
+
+
+def routes() -> list[Route]:
+    """All addresses below /api/."""
+    return [
+        *runs.ROUTES,
+        *jobs.ROUTES,
+        *recordings.ROUTES,
+        *playground.ROUTES,
+        *hunting.ROUTES,
+        *lesions.ROUTES,
+        *analyses.ROUTES,
+        *export.ROUTES,
+    ]
