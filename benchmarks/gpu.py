@@ -19,7 +19,7 @@ import torch
 from elman.data.vocabulary import build
 from elman.generate import generate
 from elman.models.language import LanguageModel
-from elman.training.language import LanguageTask
+from elman.training.language_task import LanguageTask
 from elman.training.optimisers import build_optimiser
 from elman.training.settings import Settings
 

@@ -24,7 +24,7 @@ from elman.data.vocabulary import build
 from elman.models.language import LanguageModel
 from elman.runs import RunFolder
 from elman.training.display import QuietDisplay
-from elman.training.language import LanguageTask
+from elman.training.language_task import LanguageTask
 from elman.training.loop import Trainer
 from elman.training.schedules import Plan
 from elman.training.settings import Settings

@@ -19,10 +19,11 @@ from elman.models.language import LanguageModel
 from elman.runs import RunFolder
 from elman.training.choose import Request
 from elman.training.corpus import TextOptions
-from elman.training.language import LanguageTask
+from elman.training.language_run import Wishes, train_language_model
+from elman.training.language_task import LanguageTask
 from elman.training.loop import Outcome
 from elman.training.settings import Settings
-from elman.training.start import Wishes, train_language_model
+from elman.training.start import Reports
 
 
 def task(accumulate: int = 1, **sizes: Any) -> LanguageTask:
@@ -82,7 +83,9 @@ def train(text: Path, out: Path, sizes: dict[str, Any], **settings: Any) -> tupl
     more = {name: settings.pop(name) for name in ("tied", "recurrent_dropout", "input_dropout") if name in settings}
     made = Settings(**{"threads": 1, "device": "cpu", "sample_length": 0, **settings})
     request = Request(**{"precision": "fp32", **sizes}, settings=made)
-    return train_language_model([str(text)], recurrence, options, Wishes(request, quiet=True, **more), out)
+    return train_language_model(
+        [str(text)], recurrence, options, Wishes(request, reports=Reports(quiet=True), **more), out
+    )
 
 
 SMALL = {"hidden": 16, "layers": 1, "batch": 8, "unroll": 20, "dropout": 0.0}
@@ -181,7 +184,7 @@ def test_tiny_texts_train(tmp_path: Path, content: str) -> None:
 def test_tensorboard_files_hold_the_losses(tmp_path: Path, text_file: Path) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     request = Request(**SMALL, settings=Settings(steps=20, threads=1, sample_length=0, device="cpu"))
-    wishes = Wishes(request, quiet=True, tensorboard=True)
+    wishes = Wishes(request, reports=Reports(quiet=True, tensorboard=True))
     outcome, folder, _ = train_language_model([str(text_file)], cell("lstm"), TextOptions(), wishes, tmp_path / "run")
     board = events.EventAccumulator(str(folder.path / "tensorboard"))
     board.Reload()

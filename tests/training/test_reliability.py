@@ -211,9 +211,10 @@ def test_recovers_when_half_the_rate_is_enough(workplace: Path, text: Path) -> N
     from elman.equations import cell
     from elman.training.choose import Request
     from elman.training.corpus import TextOptions
-    from elman.training.language import LanguageTask
+    from elman.training.language_run import Wishes, train_language_model
+    from elman.training.language_task import LanguageTask
     from elman.training.settings import Settings
-    from elman.training.start import Wishes, train_language_model
+    from elman.training.start import Reports
 
     poisoned = []
     honest = LanguageTask.gradients
@@ -231,7 +232,11 @@ def test_recovers_when_half_the_rate_is_enough(workplace: Path, text: Path) -> N
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LanguageTask, "gradients", gradients)
         outcome, _, _ = train_language_model(
-            [str(text)], cell("gru"), TextOptions(), Wishes(request, quiet=True), workplace / "recovering"
+            [str(text)],
+            cell("gru"),
+            TextOptions(),
+            Wishes(request, reports=Reports(quiet=True)),
+            workplace / "recovering",
         )
     assert outcome.reason == "done"
     assert outcome.progress.returns == 1

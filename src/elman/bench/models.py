@@ -25,7 +25,7 @@ from elman.generate import generate
 from elman.models.language import LanguageModel
 from elman.runs import RunFolder
 from elman.training.display import QuietDisplay
-from elman.training.language import LanguageTask
+from elman.training.language_task import LanguageTask
 from elman.training.loop import Trainer
 from elman.training.schedules import Plan
 from elman.training.settings import Settings

@@ -38,9 +38,10 @@ def resume(
 ) -> None:
     """Go on with a stopped training, bit for bit as if it had not stopped (same machine, same threads)."""
     from elman.cli.outcome import tell
-    from elman.training.start import resume_language_model
+    from elman.training.start import Reports
+    from elman.training.systems import resume_run
 
-    outcome, folder, _ = resume_language_model(
+    outcome, folder, _ = resume_run(
         run,
         minutes=minutes,
         steps=steps,
@@ -48,7 +49,6 @@ def resume(
         threads=threads,
         device=device,
         sources=text,
-        quiet=quiet,
-        as_json=as_json,
+        reports=Reports(quiet, as_json),
     )
     tell(outcome, folder, quiet=quiet, as_json=as_json)

@@ -113,6 +113,14 @@ def train_lm(
     checkpoint_every: Annotated[
         int, typer.Option(help="Steps between checkpoints; 0 for every 30 seconds.", rich_help_panel=COURSE)
     ] = 0,
+    snapshots: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Keep the weights so many times on the way, at steps that grow by one factor, in RUN/snapshots.",
+            rich_help_panel=REPORT,
+        ),
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Of weights, dropout and samples.", rich_help_panel=COURSE)] = 1,
     optimizer: Annotated[str, typer.Option(help="Any of torch.optim.", rich_help_panel=RATE)] = "AdamW",
     optimizer_option: Annotated[
@@ -187,8 +195,9 @@ def train_lm(
     from elman.cli.outcome import tell
     from elman.equations import recurrence_of
     from elman.training.choose import Request
+    from elman.training.language_run import Wishes, train_language_model
     from elman.training.settings import Settings
-    from elman.training.start import Wishes, train_language_model
+    from elman.training.start import Reports
 
     if precision not in ("auto", "fp32", "bf16"):
         raise MisuseError(f"--precision is {precision!r}; it takes fp32, bf16 or auto.")
@@ -216,6 +225,7 @@ def train_lm(
         minutes=minutes,
         eval_tokens=eval_tokens,
         checkpoint_every=checkpoint_every,
+        snapshots=snapshots,
         patience=patience,
         sample_length=sample_length,
         threads=threads,
@@ -228,7 +238,7 @@ def train_lm(
     text = texts.text_options(
         tokens, split, unknown, encoding, errors, bom, newlines, max_vocabulary, min_count, lowercase
     )
-    wishes = Wishes(request, input_dropout, recurrent_dropout, tied, quiet, as_json, tensorboard)
+    wishes = Wishes(request, input_dropout, recurrent_dropout, tied, Reports(quiet, as_json, tensorboard))
     outcome, folder, _ = train_language_model(
         sources, recurrence_of(cell), text, wishes, out or texts.default_run(sources)
     )

@@ -40,6 +40,10 @@ class RunFolder:
         return self.path / "resume"
 
     @property
+    def snapshots(self) -> Path:
+        return self.path / "snapshots"
+
+    @property
     def loss_plot(self) -> Path:
         return self.path / "loss.png"
 

@@ -15,10 +15,13 @@ from elman.equations import EquationError
 from elman.errors import ElmanError, FailureError, MisuseError
 from elman.models.language import LanguageModel
 from elman.models.ngram import NgramModel
+from elman.models.shapes import compare_shapes
 from elman.runs.checkpoint import newest_tensors
 from elman.runs.config import read_config
 from elman.runs.folder import RunFolder
 from elman.runs.tensors import read_tensors, shapes, write_tensors
+
+NETWORKS: dict[str, Any] = {"language": LanguageModel}
 
 
 class LoadedRun(NamedTuple):
@@ -82,7 +85,7 @@ def load(
             model: Any = NgramModel.from_configuration(config["model"])
             model.load_state_dict(tensors)
         else:
-            model = _load_language_model(folder, config["model"], device, backend)
+            model = _load_network(folder, config, device, backend)
     except (MisuseError, EquationError) as error:
         raise FailureError(f"{folder.config}: the model cannot be built. {error}") from error
     if model.vocabulary_size != vocabulary.size:
@@ -94,24 +97,35 @@ def load(
     return LoadedRun(model, vocabulary, config)
 
 
-def _load_language_model(
-    folder: RunFolder, configuration: Mapping[str, Any], device: str | torch.device, backend: str
-) -> LanguageModel:
-    check_shapes(folder.model, expected_shapes(folder, configuration))
+def _load_network(
+    folder: RunFolder, config: Mapping[str, Any], device: str | torch.device, backend: str
+) -> torch.nn.Module:
+    check_shapes(folder.model, expected_shapes(folder, config))
     tensors, _ = read_tensors(folder.model)
-    model = LanguageModel.from_configuration(configuration, backend)
+    model = _network(config).from_configuration(config["model"], backend)
     model.load_state_dict(tensors)
     return model.to(device).eval()
 
 
-def check_resumable(folder: RunFolder, configuration: Mapping[str, Any]) -> None:
+def _network(config: Mapping[str, Any]) -> Any:
+    """The class of a run's network.
+
+    Raises:
+        MisuseError: a system that this version does not know.
+    """
+    if config["system"] not in NETWORKS:
+        raise MisuseError(f"Its system is {config['system']!r}; this version knows {', '.join(NETWORKS)} and ngram.")
+    return NETWORKS[config["system"]]
+
+
+def check_resumable(folder: RunFolder, config: Mapping[str, Any]) -> None:
     """Compare a network's configuration with what is stored, before memory is taken for it.
 
     Raises:
         FailureError: the stored weights are of other shapes, or damaged.
         MisuseError, EquationError: the configuration describes no model.
     """
-    expected = expected_shapes(folder, configuration)
+    expected = expected_shapes(folder, config)
     newest = newest_tensors(folder)
     if folder.model.is_file():
         check_shapes(folder.model, expected)
@@ -119,7 +133,7 @@ def check_resumable(folder: RunFolder, configuration: Mapping[str, Any]) -> None
         check_shapes(newest, {f"model.{name}": shape for name, shape in expected.items()}, prefix="model.")
 
 
-def expected_shapes(folder: RunFolder, configuration: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def expected_shapes(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a network's weights, found without memory, so that a hostile size is refused first.
 
     Raises:
@@ -128,7 +142,7 @@ def expected_shapes(folder: RunFolder, configuration: Mapping[str, Any]) -> dict
     """
     try:
         with torch.device("meta"):
-            state = LanguageModel.from_configuration(configuration).state_dict()
+            state = _network(config).from_configuration(config["model"]).state_dict()
     except (RuntimeError, OverflowError) as error:
         raise FailureError(f"{folder.config}: the model cannot be built ({error}).") from error
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
@@ -141,10 +155,4 @@ def check_shapes(path: Path, expected: Mapping[str, tuple[int, ...]], prefix: st
         FailureError: naming the first tensor that is missing, unknown or of another shape.
     """
     stored = {name: shape for name, shape in shapes(path).items() if name.startswith(prefix)}
-    for name in sorted(set(stored) | set(expected)):
-        if name not in stored:
-            raise FailureError(f"{path} lacks the tensor {name}, which the configuration asks for.")
-        if name not in expected:
-            raise FailureError(f"{path} holds a tensor {name} that the configuration does not know.")
-        if stored[name] != expected[name]:
-            raise FailureError(f"{path}: {name} has shape {stored[name]}, the configuration asks for {expected[name]}.")
+    compare_shapes(path, stored, expected, "the configuration")

@@ -15,6 +15,7 @@ from torch import nn
 from elman.errors import FailureError
 from elman.files import disk_failure, write_whole
 from elman.runs import RunFolder, drop_newest, latest_checkpoint, newest_step, save_model, write_checkpoint
+from elman.runs.snapshots import keep_snapshots, save_snapshot
 from elman.training.averaging import WeightAverage
 from elman.training.display import Display
 from elman.training.guard import Guard
@@ -22,7 +23,7 @@ from elman.training.interrupts import StopRequest, stop_on_signals
 from elman.training.optimisers import build_optimiser
 from elman.training.progress import Outcome, Progress
 from elman.training.reports import Reporter
-from elman.training.schedules import Plan, most_steps, rate_factor
+from elman.training.schedules import Plan, most_steps, next_snapshot, rate_factor
 from elman.training.settings import SEEDS, Settings
 from elman.training.snapshot import capture, give_back
 from elman.training.task import Task
@@ -132,8 +133,9 @@ class Trainer:
                 self.reporter.show(self.progress, self.plan, self.task, self.lr)
                 evaluation_due = step % settings.eval_every == 0 or step >= self.plan.total
                 sample_due, checkpoint_due = step in EARLY_SAMPLES, self._checkpoint_due()
+                snapshot_due = step >= next_snapshot(self.progress.snapshots, settings.snapshots, self.plan.total)
                 # the loss was that of the weights before the step; what is kept or shown must be sound after it
-                if (evaluation_due or sample_due or checkpoint_due) and not self._is_sound():
+                if (evaluation_due or sample_due or checkpoint_due or snapshot_due) and not self._is_sound():
                     fault = "the weights were no longer numbers"
                 elif evaluation_due:
                     fault = self._evaluate()
@@ -142,9 +144,12 @@ class Trainer:
             if fault:
                 self._go_back(fault)
                 continue
+            stopping = settings.patience and self.progress.without_gain >= settings.patience
+            if snapshot_due or (stopping and settings.snapshots):
+                self._keep_snapshot()
             if checkpoint_due:
                 self._checkpoint()
-            if settings.patience and self.progress.without_gain >= settings.patience:
+            if stopping:
                 return "early stop"
         return "done"
 
@@ -280,6 +285,11 @@ class Trainer:
             with self._averaged():
                 self._save()
 
+    def _keep_snapshot(self) -> None:
+        with self._averaged():
+            save_snapshot(self.folder, self.progress.step, self.task.model.state_dict())
+        self.progress.snapshots.append(self.progress.step)
+
     def _sample(self) -> str:
         """Draw a text and keep it; returns what is wrong with the model's scores, if anything."""
         if not self.settings.sample_length:
@@ -336,6 +346,7 @@ class Trainer:
             damaged.append(
                 f"{self.folder.metrics} lacks lines that were there at the checkpoint; it goes on without them."
             )
+        keep_snapshots(self.folder, self.progress.snapshots)
         self._saved_step = self.progress.step
         self._start_clocks()
         return damaged

@@ -20,6 +20,7 @@ class Progress:
         rate_scale: factor on the learning rate: halved by every return, lowered by "plateau".
         returns: how often the training went back to a checkpoint.
         story: a sentence for each return.
+        snapshots: the steps after which the weights were kept.
         train_nats: mean loss since the last report.
     """
 
@@ -33,6 +34,7 @@ class Progress:
     rate_scale: float = 1.0
     returns: int = 0
     story: list[str] = field(default_factory=list)
+    snapshots: list[int] = field(default_factory=list)
     train_nats: float = math.nan
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -91,3 +92,26 @@ def rate_factor(settings: Settings, step: int, progress: float, epoch: float) ->
     if step < settings.warmup:
         factor *= (step + 1) / settings.warmup
     return factor
+
+
+def next_snapshot(taken: Sequence[int], wanted: int, total: int) -> int:
+    """The step after which the weights are to be kept next.
+
+    The first is step 1 and the last the end of the plan; between them the steps grow by one factor, as a loss falls:
+    fast at first. What is left is spread anew from the last one, so a plan that changes on the way keeps the number.
+
+    Args:
+        taken: the steps of those that were kept, in order.
+        wanted: how many there shall be; 0 for none.
+        total: the last step of the plan as it is now.
+
+    Returns:
+        The step; ``total + 1`` where none is left.
+    """
+    last = taken[-1] if taken else 0
+    if not wanted or last >= total:
+        return total + 1
+    left = wanted - len(taken)
+    if left <= 1:
+        return total
+    return max(last + 1, round(last * (total / last) ** (1 / left))) if last else 1

@@ -39,6 +39,7 @@ class Settings:
         eval_every: optimiser steps between evaluations.
         eval_tokens: how much of the validation part an evaluation reads; 0 for all.
         checkpoint_every: optimiser steps between checkpoints; 0 for every 30 seconds.
+        snapshots: how often the weights are kept on the way, at steps that grow by one factor; 0 for never.
         patience: evaluations without gain before the training stops; 0 for never.
         sample_length: symbols of the samples drawn as it learns; 0 for none.
         threads: CPU threads; None leaves them to torch.
@@ -69,6 +70,7 @@ class Settings:
     eval_every: int = 500
     eval_tokens: int = 0
     checkpoint_every: int = 0
+    snapshots: int = 0
     patience: int = 0
     sample_length: int = 200
     threads: int | None = None
@@ -89,7 +91,7 @@ class Settings:
         whole = ("batch", "unroll", "accumulate", "eval_every")
         for name in whole:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number from 1")
-        for name in ("warmup", "eval_tokens", "checkpoint_every", "patience", "sample_length"):
+        for name in ("warmup", "eval_tokens", "checkpoint_every", "snapshots", "patience", "sample_length"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or a positive whole number")
         for name in ("steps", "epochs", "minutes"):
             value = getattr(self, name)

@@ -1,9 +1,9 @@
-"""Starting and resuming the training of a language model: from sources and flags to a finished run folder."""
+"""Starting and resuming a training: what every system shares, from limits and flags to a finished run folder."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,62 +11,70 @@ from typing import Any
 import numpy as np
 import torch
 
-from elman.data.tokens import Corpus
-from elman.data.vocabulary import Vocabulary
-from elman.equations import Recurrence
 from elman.errors import FailureError, MisuseError
-from elman.models.language import LanguageModel
 from elman.runs import RunFolder, newest_step, read_config, write_config
 from elman.runs.model import check_resumable
 from elman.training import machine
-from elman.training.choose import Choice, Facts, Request, Sizes, choose
-from elman.training.corpus import TextOptions, describe_corpus, describe_data, read_again, refuse_inside, unit_of
 from elman.training.display import Display, choose_display
-from elman.training.language import LanguageTask
 from elman.training.loop import Trainer
 from elman.training.optimisers import build_optimiser
 from elman.training.plot import plot_losses
 from elman.training.progress import Outcome
 from elman.training.schedules import Plan
 from elman.training.settings import Settings
+from elman.training.task import Task
 
 DEFAULT_MINUTES = 5.0
 PROBE_STEPS = 3
-PROBE_DROPOUT = 0.2
 # a plot costs a second; the one at the end is always drawn
 PLOT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What a training shall look like, apart from text and recurrence.
+class Reports:
+    """How a training tells what it does: only warnings, JSON lines, TensorBoard's files too."""
 
-    Attributes:
-        request: sizes and settings.
-        input_dropout, recurrent_dropout, tied: of the model.
-        quiet, as_json, tensorboard: how it reports.
-    """
-
-    request: Request
-    input_dropout: float = 0.0
-    recurrent_dropout: float = 0.0
-    tied: bool = False
     quiet: bool = False
     as_json: bool = False
     tensorboard: bool = False
 
 
-def train_language_model(
-    sources: Sequence[str], recurrence: Recurrence, text: TextOptions, wishes: Wishes, out: Path
-) -> tuple[Outcome, RunFolder, dict[str, Any]]:
-    """Train a recurrent language model into a new run folder.
+@dataclass(frozen=True)
+class Prepared:
+    """A training that can begin.
+
+    Attributes:
+        system: its name in config.json.
+        task: model and data.
+        settings: complete.
+        steps: optimiser steps of the plan.
+        entries: of config.json: "model", "vocabulary", "data" and what else the system keeps.
+        chosen: a sentence for each thing that the user left open.
+    """
+
+    system: str
+    task: Task
+    settings: Settings
+    steps: int
+    entries: Mapping[str, Any]
+    chosen: Sequence[str] = ()
+
+
+# reads the data and builds the model, given settings with device and threads, who is told, and the seconds left, if
+# the limit is in minutes (asked for when they are needed, since reading takes time too)
+Prepare = Callable[[Settings, Display, Callable[[], float | None]], Prepared]
+# the task of a run's configuration with fresh weights: (config, settings, run, places of the data or None)
+Rebuild = Callable[[Mapping[str, Any], Settings, Path, Sequence[str] | None], Task]
+
+
+def start(out: Path, settings: Settings, reports: Reports, prepare: Prepare) -> tuple[Outcome, RunFolder, dict]:
+    """Train into a new run folder.
 
     Args:
-        sources: files, folders, globs, URLs or ``python:stdlib``.
-        recurrence: the cell.
-        text: how the text is read.
-        wishes: sizes, settings, reports.
         out: the run folder to make.
+        settings: as the user wants them.
+        reports: who is told.
+        prepare: reads the data and builds the model.
 
     Returns:
         How the training ended, the run folder and its configuration.
@@ -75,81 +83,46 @@ def train_language_model(
         MisuseError, FailureError, EquationError: with the sentence for the user.
     """
     started = time.monotonic()
-    settings = wishes.request.settings
     device, threads = machine.prepare(settings.device, settings.threads)
     if settings.minutes is None and settings.steps is None and settings.epochs is None:
         settings = replace(settings, minutes=DEFAULT_MINUTES)
     settings = replace(settings, device=device, threads=threads)
-    request = replace(wishes.request, settings=settings)
     RunFolder.vacant(out)
-    refuse_inside(out, sources)
-    corpus = text.read(sources)
-    if not len(corpus.valid) and (settings.patience or settings.schedule == "plateau"):
-        raise MisuseError("--patience and --schedule plateau need a validation part; --split leaves none.")
-    with choose_display(str(out), quiet=wishes.quiet, as_json=wishes.as_json) as display:
-        describe_corpus(corpus, display)
-        seconds = None if settings.minutes is None else settings.minutes * 60 - (time.monotonic() - started)
-        choice = _choose(corpus, recurrence, wishes, request, seconds)
-        model = _build(corpus, recurrence, wishes, settings, choice.sizes)
-        # a backend that cannot run this is refused here, before anything is written
-        model.eval()(torch.zeros(1, 1, dtype=torch.long, device=device))
-        model.train()
-        task = LanguageTask(model, corpus.vocabulary, corpus.train, corpus.valid, choice.settings)
-        for reason in choice.reasons:
+
+    def seconds_left() -> float | None:
+        return None if settings.minutes is None else settings.minutes * 60 - (time.monotonic() - started)
+
+    with choose_display(str(out), quiet=reports.quiet, as_json=reports.as_json) as display:
+        prepared = prepare(settings, display, seconds_left)
+        for reason in prepared.chosen:
             display.note(f"  chose {reason}")
-        for notice in task.streams.notices:
-            display.warn(notice)
-        # a short text may carry fewer streams or steps than asked for; what runs is what is stored
-        chosen = replace(choice.settings, batch=task.streams.batch, unroll=task.streams.unroll)
-        config = _config(sources, text, corpus, model, chosen, wishes, choice)
+        config = {
+            "system": prepared.system,
+            **prepared.entries,
+            "training": {
+                "settings": prepared.settings.to_json(),
+                "steps": prepared.steps,
+                "chosen": list(prepared.chosen),
+                "tensorboard": reports.tensorboard,
+            },
+            "versions": machine.versions(),
+            "command": machine.command(),
+        }
         folder = RunFolder.create(out)
         with folder.locked():
             RunFolder.vacant(out)
             spent = time.monotonic() - started
-            trainer = _trainer(task, chosen, Plan(choice.steps), folder, display, wishes.tensorboard, spent)
+            trainer = _trainer(
+                prepared.task, prepared.settings, Plan(prepared.steps), folder, display, reports.tensorboard, spent
+            )
             write_config(folder.config, config)
-            outcome = _run(trainer, model, task.unit)
+            outcome = _run(trainer)
     return outcome, folder, config
 
 
-def _choose(corpus: Corpus, recurrence: Recurrence, wishes: Wishes, request: Request, seconds: float | None) -> Choice:
-    settings = request.settings
-    facts = Facts(
-        tokens=len(corpus.train),
-        unit=unit_of(corpus.vocabulary),
-        seconds=seconds,
-        bf16_pays=lambda hidden: machine.bf16_pays(settings.device, settings.backend, recurrence, hidden),
-        products=machine.products(recurrence),
-    )
-
-    def probe(sizes: Sizes, probed: Settings) -> float:
-        # the rate is chosen later, but dropping units takes time
-        dropped = replace(sizes, dropout=PROBE_DROPOUT if request.dropout is None else request.dropout)
-        model = _build(corpus, recurrence, wishes, settings, dropped)
-        return seconds_a_step(model, corpus.vocabulary, corpus.train, probed)
-
-    return choose(request, facts, probe)
-
-
-def _build(corpus: Corpus, recurrence: Recurrence, wishes: Wishes, settings: Settings, sizes: Sizes) -> LanguageModel:
-    torch.manual_seed(settings.seed)
-    model = LanguageModel(
-        recurrence,
-        corpus.vocabulary.size,
-        sizes.hidden,
-        sizes.layers,
-        embedding=sizes.embedding,
-        dropout=sizes.dropout,
-        input_dropout=wishes.input_dropout,
-        recurrent_dropout=wishes.recurrent_dropout,
-        tied=wishes.tied,
-        backend=settings.backend,
-    )
-    return model.to(settings.device)
-
-
-def resume_language_model(
+def resume(
     run: Path,
+    rebuild: Mapping[str, Rebuild],
     *,
     minutes: float | None = None,
     steps: int | None = None,
@@ -157,17 +130,17 @@ def resume_language_model(
     threads: int | None = None,
     device: str | None = None,
     sources: Sequence[str] | None = None,
-    quiet: bool = False,
-    as_json: bool = False,
+    reports: Reports,
 ) -> tuple[Outcome, RunFolder, dict[str, Any]]:
     """Go on with a stopped training; on the same machine with the same threads, bit for bit as if it had not stopped.
 
     Args:
         run: the run folder.
+        rebuild: by system, what makes its task again.
         minutes, steps, epochs: new limits in place of the old one, counted from the very start.
         threads, device: in place of the stored ones.
-        sources: where the text lies now, if not where it lay; it must be the same text.
-        quiet, as_json: how it reports.
+        sources: where the data lie now, if not where they lay; they must be the same.
+        reports: who is told; TensorBoard's files go on where the run had them.
 
     Returns:
         How the training ended, the run folder and its configuration.
@@ -177,7 +150,7 @@ def resume_language_model(
     """
     folder = RunFolder.existing(run)
     config = read_config(folder.config)
-    if config["system"] != "language":
+    if config["system"] not in rebuild:
         raise MisuseError(
             f"{run} holds a {config['system']} model, which is trained in one go: there is nothing to resume."
         )
@@ -189,7 +162,7 @@ def resume_language_model(
         raise FailureError(
             f"{folder.config} lacks what a resume needs ({error!r}); it was not made by a training."
         ) from error
-    with folder.locked(), choose_display(str(run), quiet=quiet, as_json=as_json) as display:
+    with folder.locked(), choose_display(str(run), quiet=reports.quiet, as_json=reports.as_json) as display:
         fresh = newest_step(folder) < 0
         if fresh and (folder.model.exists() or (folder.metrics.exists() and folder.metrics.stat().st_size)):
             raise FailureError(
@@ -201,11 +174,8 @@ def resume_language_model(
         if extended:
             settings = replace(settings, minutes=minutes, steps=steps, epochs=epochs)
         settings = replace(settings, device=new_device, threads=new_threads)
-        check_resumable(folder, config["model"])
-        corpus = read_again(config, run, sources=sources)
-        torch.manual_seed(settings.seed)
-        model = LanguageModel.from_configuration(config["model"], settings.backend).to(settings.device)
-        task = LanguageTask(model, corpus.vocabulary, corpus.train, corpus.valid, settings)
+        check_resumable(folder, config)
+        task = rebuild[config["system"]](config, settings, run, sources)
         if settings.to_json() != config["training"]["settings"]:
             config["training"]["settings"] = settings.to_json()
             write_config(folder.config, config)
@@ -222,15 +192,14 @@ def resume_language_model(
             display.note(f"{run} is finished: {progress.step:,} steps. Extend it with --minutes, --steps or --epochs.")
             return Outcome("done", progress), folder, config
         display.note(f"Resuming at step {progress.step:,} of {trainer.plan.total:,}.")
-        outcome = _run(trainer, model, task.unit)
+        outcome = _run(trainer)
     return outcome, folder, config
 
 
-def seconds_a_step(model: LanguageModel, vocabulary: Vocabulary, train: np.ndarray, settings: Settings) -> float:
+def seconds_a_step(task: Task, settings: Settings) -> float:
     """Measure an optimiser step: the median of a few after two that warm caches and allocators."""
-    task = LanguageTask(model, vocabulary, train, train[:0], settings)
     optimiser = build_optimiser(
-        model, settings.optimizer, settings.lr, settings.weight_decay, settings.optimizer_options
+        task.model, settings.optimizer, settings.lr, settings.weight_decay, settings.optimizer_options
     )
     times = []
     for _ in range(2 + PROBE_STEPS):
@@ -241,7 +210,7 @@ def seconds_a_step(model: LanguageModel, vocabulary: Vocabulary, train: np.ndarr
             optimiser.step(lambda: float(task.gradients()))
         else:
             float(task.gradients())
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(task.model.parameters(), 1.0)
             optimiser.step()
         if settings.device == "cuda":
             torch.cuda.synchronize()
@@ -250,7 +219,7 @@ def seconds_a_step(model: LanguageModel, vocabulary: Vocabulary, train: np.ndarr
 
 
 def _trainer(
-    task: LanguageTask,
+    task: Task,
     settings: Settings,
     plan: Plan,
     folder: RunFolder,
@@ -273,49 +242,13 @@ def _trainer(
             display.warn(f"No loss plot: {error}")
         drawn_at = time.monotonic()
 
-    return Trainer(
-        task,
-        settings,
-        plan,
-        folder,
-        display,
-        tensorboard=tensorboard,
-        spent=spent,
-        after_evaluation=draw,
-    )
+    return Trainer(task, settings, plan, folder, display, tensorboard=tensorboard, spent=spent, after_evaluation=draw)
 
 
-def _run(trainer: Trainer, model: LanguageModel, unit: str) -> Outcome:
-    settings = trainer.settings
+def _run(trainer: Trainer) -> Outcome:
+    settings, task = trainer.settings, trainer.task
     trainer.display.note(
-        f"{sum(p.numel() for p in model.parameters()):,} weights, {model.layers} x {model.hidden} "
-        f"{model.recurrence.name or 'own recurrence'}, {trainer.plan.total:,} steps of "
-        f"{settings.batch} x {settings.unroll} {unit}s, {settings.device}, {settings.threads} threads, "
-        f"{settings.precision}"
+        f"{sum(p.numel() for p in task.model.parameters()):,} weights, {task.describe()}, "
+        f"{trainer.plan.total:,} steps, {settings.device}, {settings.threads} threads, {settings.precision}"
     )
     return trainer.run()
-
-
-def _config(
-    sources: Sequence[str],
-    text: TextOptions,
-    corpus: Corpus,
-    model: LanguageModel,
-    settings: Settings,
-    wishes: Wishes,
-    choice: Choice,
-) -> dict[str, Any]:
-    return {
-        "system": "language",
-        "model": model.configuration(),
-        "vocabulary": corpus.vocabulary.to_json(),
-        "data": describe_data(sources, text, corpus),
-        "training": {
-            "settings": settings.to_json(),
-            "steps": choice.steps,
-            "chosen": choice.reasons,
-            "tensorboard": wishes.tensorboard,
-        },
-        "versions": machine.versions(),
-        "command": machine.command(),
-    }

@@ -27,6 +27,9 @@ class Task(Protocol):
     def steps_an_epoch(self) -> int:
         """Optimiser steps of one pass."""
 
+    def describe(self) -> str:
+        """Model and batch in a few words, such as "2 x 256 lstm, 50 x 100 characters a step"."""
+
     def advance(self) -> int:
         """Go on to the next batch; returns how many tokens it predicts."""
 

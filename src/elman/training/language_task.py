@@ -62,6 +62,13 @@ class LanguageTask:
     def steps_an_epoch(self) -> int:
         return self.streams.steps
 
+    def describe(self) -> str:
+        model, settings = self.model, self.settings
+        return (
+            f"{model.layers} x {model.hidden} {model.recurrence.name or 'own recurrence'}, "
+            f"{settings.batch} x {settings.unroll} {self.unit}s a step"
+        )
+
     def advance(self) -> int:
         self._carried = self._next
         inputs, targets, fresh = self.streams.next()
