@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
 
 import torch
@@ -31,6 +32,49 @@ def check_operands(
     Raises:
         MisuseError: a name is missing or unknown, or a shape, type or device does not fit.
     """
+    if torch.compiler.is_compiling():
+        _check_operands(recurrence, parameters, x, state, constants)
+        return
+    known: Hashable = None
+    with contextlib.suppress(AttributeError, TypeError):  # what is no tensor; sizes that are symbols
+        known = _signature(recurrence, parameters, x, state, constants)
+        if known in _sound:
+            return
+    _check_operands(recurrence, parameters, x, state, constants)
+    if len(_sound) >= _MOST:
+        _sound.clear()
+    _sound.add(known)
+
+
+#: Signatures of what was found to fit together, and how many are remembered.
+_sound: set[Hashable] = set()
+_MOST = 1024
+
+
+def _signature(
+    recurrence: Recurrence,
+    parameters: Mapping[str, Tensor],
+    x: Tensor,
+    state: Mapping[str, Tensor],
+    constants: Mapping[str, Tensor],
+) -> Hashable:
+    """All that decides about what fits together."""
+    tensors = (x, *parameters.values(), *state.values(), *constants.values())
+    return (
+        recurrence,
+        torch.is_autocast_enabled(x.device.type) if torch.amp.is_autocast_available(x.device.type) else False,
+        (*parameters, None, *state, None, *constants),
+        tuple([(each.shape, each.dtype, each.device) for each in tensors]),
+    )
+
+
+def _check_operands(
+    recurrence: Recurrence,
+    parameters: Mapping[str, Tensor],
+    x: Tensor,
+    state: Mapping[str, Tensor],
+    constants: Mapping[str, Tensor],
+) -> None:
     if x.dim() != 3:
         raise MisuseError(f"x must be [T, B, input]; got {list(x.shape)}.")
     steps, batch, width = x.shape

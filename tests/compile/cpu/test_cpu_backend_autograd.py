@@ -19,6 +19,7 @@ from cpu_cases import (
     weighed,
 )
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from elman.compile.cpu import workspace
@@ -343,3 +344,10 @@ def test_the_same_tensor_for_several_operands() -> None:
     each = dict(zip(apart.leaves(), grads(loss_of(apart), apart, allow_unused=True), strict=True))
     torch.testing.assert_close(found[0], each["U"] + each["V"], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(found[1], each["p"] + each["q"], rtol=1e-5, atol=1e-5)
+
+
+def test_a_tangent_is_refused_and_not_lost() -> None:
+    given = operands(cell("gru"), 3, 2, 16, 16)
+    frozen = given.map(lambda tensor: tensor.detach())
+    with forward_ad.dual_level(), pytest.raises(NotImplementedError):
+        run_on(replace(frozen, x=forward_ad.make_dual(frozen.x, torch.ones_like(frozen.x))), "cpu")

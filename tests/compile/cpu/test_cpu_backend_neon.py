@@ -17,7 +17,7 @@ import pytest
 import torch
 from cpu_cases import errors, everything, needs_backend, operands
 
-from elman.compile.cpu import products, programs, run, unpack
+from elman.compile.cpu import copies, products, programs, run
 from elman.compile.cpu.target import Target, named_target
 from elman.compile.cpu.toolchain import compile_object
 from elman.equations import cell
@@ -102,31 +102,19 @@ class Machine:
     def call(self, number: int, slots: np.ndarray, threads: int) -> None:
         """Run a program on a copy of what the slots point to, and take over what it changed."""
         entry, binary = self.programs[number]
-        tables = [slots]
-        if entry == "unpack":
-            where = unpack._SLOTS.index
-            tables.append(at(int(slots[where("results")]), int(slots[where("slots")]) * 8).view(np.int64))
-        spans = reached(np.concatenate(tables))
+        spans = reached(slots)
         places, size = [], -(-slots.nbytes // 64) * 64
         for first, last in spans:
             places.append(size + first % 64)
             size = -(-(places[-1] + last - first) // 64) * 64 + 64
-
-        def moved(table: np.ndarray) -> np.ndarray:
-            result = table.copy()
-            for (first, last), place in zip(spans, places, strict=True):
-                inside = (table >= first) & (table < last)
-                result[inside] = table[inside] - first + place + BASE
-            return result
-
+        moved = slots.copy()
+        for (first, last), place in zip(spans, places, strict=True):
+            inside = (slots >= first) & (slots < last)
+            moved[inside] = slots[inside] - first + place + BASE
         memory = np.zeros(size, dtype=np.uint8)
-        memory[: slots.nbytes] = moved(slots).view(np.uint8)
+        memory[: slots.nbytes] = moved.view(np.uint8)
         for (first, last), place in zip(spans, places, strict=True):
             memory[place : place + last - first] = at(first, last - first)
-            for table in tables[1:]:
-                offset = table.ctypes.data - first
-                if 0 <= offset < last - first:
-                    memory[place + offset : place + offset + table.nbytes] = moved(table).view(np.uint8)
         path = self.folder / "memory"
         memory.tofile(path)
         done = subprocess.run([str(EMULATOR), str(binary), str(path), str(threads)], check=False, timeout=60)
@@ -172,23 +160,13 @@ def reached(slots: np.ndarray) -> list[tuple[int, int]]:
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """All that the compiled backend does is done for, and on, the emulated machine."""
     made = Machine(tmp_path)
-    sizes = {name: len(slots) for name, (_, slots) in products._ENTRIES.items()} | {"unpack": len(unpack._SLOTS)}
-
-    def parallel(function: int, ctx: int, threads: int) -> None:
-        size = sizes[made.programs[function][0]]
-        made.call(function, at(ctx, size * 8).view(np.int64), threads)
-
-    def run_context(self: programs.Context) -> None:
-        made.call(self.program.address, self.array, self.threads)
-
-    for module in (programs, products, unpack):
+    for module in (programs, products, copies):
         monkeypatch.setattr(module, "load_code", made.load)
-    for module in (products, unpack):
-        monkeypatch.setattr(module, "parallel", parallel)
+        monkeypatch.setattr(module, "call", made.call, raising=False)
+    monkeypatch.setattr(run, "repeated", lambda key, operands, constants, compute: compute())
     for module in (run, products):
         monkeypatch.setattr(module, "host_target", lambda: NEON)
-    monkeypatch.setattr(programs.Context, "run", run_context)
-    caches = (programs.forward_program, programs.backward_program, products._address)
+    caches = (programs.forward_program, programs.backward_program, products._address, copies._address)
     for cache in caches:
         cache.cache_clear()
     yield made

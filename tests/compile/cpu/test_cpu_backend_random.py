@@ -85,6 +85,14 @@ def test_the_same_under_autocast(what: str, lengths: list[int] | None) -> None:
     check(given_for(FIXED[what], lengths=lengths), half=True)
 
 
+@pytest.mark.parametrize(
+    "text", ["100 * norm(x, g, 0) + sin(x)", "sin(x) - 100 * norm(x, g, 0)", "100 * norm(h + x, g, 0)"]
+)
+def test_gradients_that_cancel_leave_nothing_behind(text: str) -> None:
+    # a norm of one unit has no slope: its gradient is the difference of two equal numbers, large ones beside the rest
+    check(given_for(f"h = tanh({text}) + sin(x) + U @ h", hidden=1, width=1))
+
+
 @pytest.mark.parametrize("seed", range(15))
 def test_a_random_recurrence(seed: int) -> None:
     sizes, every_state = choose(seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -38,6 +39,24 @@ def test_widths(width: int, half: bool) -> None:
 @pytest.mark.parametrize("batch", BATCHES)
 def test_batches(batch: int, half: bool) -> None:
     check(operands(cell("gru"), 3, batch, 17, 15), half)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "mut1", "layernorm-lstm", "sru"])
+def test_one_row_whose_inputs_are_multiplied_first(name: str) -> None:
+    recurrence = cell(name)
+    for hidden in (64, 128):
+        given = operands(recurrence, 9, 1, hidden, 20)
+        check(given)
+        # the same as with a second row, when the loop multiplies them itself
+        twice = replace(
+            given,
+            x=given.x.expand(-1, 2, -1),
+            state={name: tensor.expand(2, -1) for name, tensor in given.state.items()},
+            constants={name: tensor.expand(2, -1) for name, tensor in given.constants.items()},
+        )
+        (outputs, final), (both, last) = run_on(given, "cpu"), run_on(twice, "cpu")
+        assert_close({n: t[:, :1] for n, t in both.items()}, {n: t.detach() for n, t in outputs.items()})
+        assert_close({n: t[:1] for n, t in last.items()}, {n: t.detach() for n, t in final.items()})
 
 
 @pytest.mark.slow

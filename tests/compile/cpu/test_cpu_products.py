@@ -218,7 +218,7 @@ def test_nothing_outside_the_operands_is_touched(
     def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return guarded.copy(torch.full(shape, torch.nan, dtype=dtype), behind)
 
-    monkeypatch.setattr("elman.compile.cpu.products.empty", empty)
+    monkeypatch.setattr("elman.compile.cpu.products.new", empty)
     gradients = guarded.copy(_random(3, rows, 48), behind)
     operand = guarded.copy(_random(rows, depth), behind)
     _check_outer(gradients, operand, 0, 48, target)

@@ -84,17 +84,10 @@ class _Backward:
             if nodes[index].phase == "once":
                 (rows if is_per_row(nodes, index) else vectors)[index] = self._value(gradient)
                 continue
-            total: int | None = None
-            for negative, term in self._terms(gradient):
-                if self._is_weighted(term, index):
-                    assert not negative  # an input's own products arrive at it as they are
-                    continue
-                value = self._value(term)
-                if negative:
-                    zero = self.values.add(Value("const"))
-                    total = self.values.add(Value("sub", (zero if total is None else total, value)))
-                else:
-                    total = value if total is None else self.values.add(Value("add", (total, value)))
+            own = frozenset(term for _, term in self._terms(gradient) if self._is_weighted(term, index))
+            # an input's own products arrive at it as they are
+            assert not any(negative for negative, term in self._terms(gradient) if term in own)
+            total = self._without(gradient, own)
             if total is not None:
                 elementwise[index] = total
         return BackwardStep(
@@ -203,23 +196,39 @@ class _Backward:
 
     def _sum(self, index: int) -> int:
         nodes = self.derivative.nodes
-        inside: list[int] = []
+        products: list[int] = []
         pending = [index]
         while pending:
             term = pending.pop()
             if nodes[term].op == "add" and (term == index or self.readers[term] == 1):
                 pending.extend(reversed(nodes[term].args))
-            else:
-                inside.append(term)
-        products = [i for i in inside if nodes[i].op == "product_transposed" and self.readers[i] == 1]
-        total: int | None = None
-        if products:
-            parts = tuple((nodes[i].name, self._value(nodes[i].args[0])) for i in products)
-            total = self.values.add(Value("products", parts=parts))
-        for addend in (self._value(i) for i in inside if i not in products):
-            total = addend if total is None else self.values.add(Value("add", (total, addend)))
-        assert total is not None
-        return total
+            elif nodes[term].op == "product_transposed" and self.readers[term] == 1:
+                products.append(term)
+        if not products:
+            left, right = nodes[index].args
+            return self.values.add(Value("add", (self._value(left), self._value(right))))
+        parts = tuple((nodes[i].name, self._value(nodes[i].args[0])) for i in products)
+        total = self.values.add(Value("products", parts=parts))
+        rest = self._without(index, frozenset(products))
+        return total if rest is None else self.values.add(Value("add", (total, rest)))
+
+    def _without(self, index: int, left_out: frozenset[int]) -> int | None:
+        """The value of a sum without some of its terms, of which none is subtracted; None if no other is left.
+
+        The others are added up as the graph has them. A norm's gradient v - mean(v) may be a small difference of large
+        numbers: added one after the other to a third they would leave their rounding there.
+        """
+        if index in left_out:
+            return None
+        if left_out.isdisjoint(term for _, term in self._terms(index)):
+            return self._value(index)
+        node = self.derivative.nodes[index]  # a sum, or a difference whose second part stays whole
+        left, right = (self._without(argument, left_out) for argument in node.args)
+        if left is None and node.op == "sub":
+            left = self.values.add(Value("const"))
+        if left is None or right is None:
+            return right if left is None else left
+        return self.values.add(Value(node.op, (left, right)))
 
 
 def _counts(derivative: Derivative) -> list[int]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Extent:
     """The rows of a batch over time.
 
@@ -35,6 +35,16 @@ class Extent:
     full: Tensor
     alternating: Tensor
     even: bool
+
+    @cached_property
+    def order(self) -> Tensor:
+        """[rows] 0, 1, 2, ..."""
+        return torch.arange(self.rows, dtype=torch.int64, device="cpu")
+
+    @cached_property
+    def tables(self) -> tuple[Tensor, ...]:
+        """What loops are told of it."""
+        return self.counts, self.current, self.full, self.alternating, self.order
 
 
 @lru_cache(maxsize=64)

@@ -6,7 +6,7 @@ What records a program sees tensors, numbers and texts only: a recurrence travel
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from elman.compile.cpu import backward_pass, passes
-from elman.compile.cpu.backward_values import backward_step
 from elman.compile.cpu.extents import even_extent
+from elman.compile.cpu.memory import Memory
 from elman.compile.cpu.plain import plain_passes
 from elman.compile.cpu.programs import forward_program
 from elman.compile.cpu.target import host_target, unsupported
@@ -131,26 +131,27 @@ def _batch(kind: passes.Kind, tensors: Sequence[Tensor]) -> int:
     return tensors[len(kind.recurrence.matrices)].shape[0]
 
 
-def _kept_shapes(kind: passes.Kind, steps: int, batch: int) -> dict[str, tuple[int, int, torch.dtype]]:
-    """By buffer's name the memory that a backward pass reads, operands apart: rows, width and type."""
-    recurrence, target = kind.recurrence, kind.target
+def _plan(kind: passes.Kind, steps: int, batch: int, operands: Sequence[Tensor]) -> passes.Plan:
+    """The memory of a forward pass with gradients."""
+    recurrence = kind.recurrence
     exact = bool(kind.exact)  # of a width that is a symbol it is no bool yet
-    program = forward_program(recurrence, target, kind.half, exact, False, True, kind.wanted)
-    whole = backward_step(recurrence).read_states.union(kind.wanted)
-    shapes: dict[str, tuple[int, int, torch.dtype]] = {}
-    for name, buffer in program.loop.buffers.items():
-        what, _, key = name.partition(":")
-        if what == "stored":
-            dtype = torch.bfloat16 if buffer.half else torch.float32
-            shapes[name] = steps * batch, target.lanes if buffer.narrow else kind.padded, dtype
-        elif name == kind.sequence(key) and key in whole:
-            shapes[name] = batch + steps * batch, kind.padded, kind.dtype
-    return shapes
+    program = forward_program(recurrence, kind.target, kind.half, exact, False, True, kind.wanted)
+    widths = tuple(each.shape[1] for each in operands[: len(recurrence.matrices)])
+    whole = passes.kept_states(kind, True)
+    # sizes that are symbols are no keys of a cache
+    arguments = (program, kind.hidden, kind.wanted, whole, batch, steps * batch, widths)
+    known = all(isinstance(each, int) for each in (kind.hidden, batch, steps, *widths))
+    return passes.forward_plan(*arguments) if known else passes.forward_plan.__wrapped__(*arguments)
 
 
-def _sequences(kind: passes.Kind, memory: dict[str, Tensor], batch: int) -> list[Tensor]:
+def _kept_shapes(plan: passes.Plan) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """By name the tensors that a backward pass reads, operands apart: shape and type."""
+    return {name: shape for name, shape in plan.layout.shapes.items() if name != "scratch"}
+
+
+def _sequences(kind: passes.Kind, tensors: Mapping[str, Tensor], batch: int) -> list[Tensor]:
     """The wanted states' values of all steps [rows, hidden], views of memory."""
-    return [memory[kind.sequence(name)][batch:, : kind.hidden] for name in kind.wanted]
+    return [tensors[kind.sequence(name)][batch:, : kind.hidden] for name in kind.wanted]
 
 
 _LIBRARY = torch.library.Library("elman", "DEF")
@@ -164,7 +165,7 @@ def _passes(text: list[str], wanted: list[str], half: bool, steps: int, operands
     kind = _kind(text, wanted, half, operands)
     batch = _batch(kind, operands)
     kept, final = passes.forward(kind, passes.operands_of(kind.recurrence, operands), even_extent(steps, batch), False)
-    sequences = _sequences(kind, kept.memory, batch)
+    sequences = _sequences(kind, kept.memory.tensors, batch)
     return [tensor.contiguous() for tensor in (*sequences, *(final[name] for name in kind.recurrence.states))]
 
 
@@ -187,7 +188,7 @@ def _passes_kept(text: list[str], wanted: list[str], half: bool, steps: int, ope
     batch = _batch(kind, operands)
     kept, final = passes.forward(kind, passes.operands_of(kind.recurrence, operands), even_extent(steps, batch), True)
     last = [final[name].contiguous() for name in kind.recurrence.states]
-    return [*last, *(kept.memory[name] for name in _kept_shapes(kind, steps, batch))]
+    return [*last, *(kept.memory.tensors[name] for name in _kept_shapes(_plan(kind, steps, batch, operands)))]
 
 
 def _passes_kept_fake(
@@ -195,8 +196,8 @@ def _passes_kept_fake(
 ) -> list[Tensor]:
     kind = _kind(text, wanted, half, operands)
     batch, like = _batch(kind, operands), operands[0]
-    shapes = _kept_shapes(kind, steps, batch).values()
-    memory = [like.new_empty((rows, width), dtype=dtype) for rows, width, dtype in shapes]
+    shapes = _kept_shapes(_plan(kind, steps, batch, operands)).values()
+    memory = [like.new_empty(shape, dtype=dtype) for shape, dtype in shapes]
     return _final_fake(kind, batch, like) + memory
 
 
@@ -215,8 +216,8 @@ def _passes_backward(
 ) -> list[Tensor]:
     kind = _kind(text, wanted, half, operands)
     recurrence, batch, table = kind.recurrence, _batch(kind, operands), passes.operands_of(kind.recurrence, operands)
-    memory = dict(zip(_kept_shapes(kind, steps, batch), kept, strict=True))
-    memory |= {f"input:{node}": passes.input_rows(kind, tensor) for node, tensor in table.inputs.items()}
+    plan = _plan(kind, steps, batch, operands)
+    memory = Memory(dict(zip(_kept_shapes(plan), kept, strict=True)), plan.layout.pieces)
     arriving = list(zip((*kind.wanted, *recurrence.states), gradients, strict=True))
     count = len(kind.wanted)
     asked = [key for key, need in zip(passes.operand_keys(recurrence), needed, strict=True) if need]
@@ -226,8 +227,7 @@ def _passes_backward(
         passes.Kept(memory, even_extent(steps, batch)),
         {name: tensor for name, tensor in arriving[:count] if tensor is not None},
         {name: tensor for name, tensor in arriving[count:] if tensor is not None},
-        [node for what, node in asked if what == "input"],  # type: ignore[misc]
-        any(what == "matrix" for what, _ in asked),
+        asked,
     )
     like = [tensor for tensor, need in zip(operands, needed, strict=True) if need]
     return [_own(found.get(key), tensor) for key, tensor in zip(asked, like, strict=True)]
@@ -268,7 +268,7 @@ class _Recorded(torch.autograd.Function):
         results = torch.ops.elman.passes_kept(text, wanted, half, steps, list(operands))
         final, kept = results[:states], results[states:]
         ctx.save_for_backward(*operands, *kept)
-        memory = dict(zip(_kept_shapes(kind, steps, batch), kept, strict=True))
+        memory = dict(zip(_kept_shapes(_plan(kind, steps, batch, operands)), kept, strict=True))
         # copies, which a compiler leaves out, so that nobody changes what the backward pass reads
         sequences = [view.clone(memory_format=torch.contiguous_format) for view in _sequences(kind, memory, batch)]
         return (*sequences, *final)

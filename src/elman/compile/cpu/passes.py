@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from elman.compile.cpu.backward_values import backward_step
+from elman.compile.cpu.calls import new
+from elman.compile.cpu.copies import Jobs
 from elman.compile.cpu.extents import Extent
+from elman.compile.cpu.gathered import gathered, multiplied_first
+from elman.compile.cpu.memory import Layout, Memory
 from elman.compile.cpu.packing import pack_rows, units_of
-from elman.compile.cpu.products import pack_times, times
 from elman.compile.cpu.programs import Context, Program, forward_program
-from elman.compile.cpu.rounds import Buffer
+from elman.compile.cpu.rounds import Buffer, Pass
 from elman.compile.cpu.target import Target
 from elman.compile.cpu.values import forward_step
 from elman.compile.cpu.workspace import empty
 from elman.equations import Recurrence
+
+#: Buffers that operands stand in.
+OPERANDS = ("gathered", "input", "vector", "rows")
+#: The tensor of all that the backward pass reads, sequences that are results and operands apart.
+KEPT = "kept"
 
 #: ("matrix" or "state", name) or ("input", "vector" or "rows", node id).
 Key = tuple[str, str | int]
@@ -85,10 +94,98 @@ class Kind:
 
 @dataclass(frozen=True)
 class Kept:
-    """What a forward pass leaves: by buffer's name its memory."""
+    """What a forward pass leaves: the wanted states' sequences, and what its backward pass reads."""
 
-    memory: dict[str, Tensor]
+    memory: Memory
     extent: Extent
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """The packed weights of one pass of a loop: its key in the context, what is packed, and in which form."""
+
+    key: str
+    one: Pass
+    spread: int
+    chunks: int
+    depth: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all forward passes of one program and of the same sizes have in common.
+
+    Attributes:
+        layout: their memory.
+        states: (state, name of the buffer, whether all of its steps are kept).
+        operands: (what, node id, buffer) of buffers that operands stand in.
+        others: names of all other buffers.
+        weights: what is packed.
+    """
+
+    layout: Layout
+    states: tuple[tuple[str, str, bool], ...]
+    operands: tuple[tuple[str, int, Buffer], ...]
+    others: tuple[str, ...]
+    weights: tuple[_Weights, ...]
+
+
+@lru_cache(maxsize=256)
+def forward_plan(
+    program: Program,
+    hidden: int,
+    wanted: tuple[str, ...],
+    whole: frozenset[str],
+    batch: int,
+    rows: int,
+    widths: tuple[int, ...],
+) -> Plan:
+    """How a forward program gets its memory.
+
+    Args:
+        program: the code.
+        hidden: the width of a state.
+        wanted: states whose sequences are results.
+        whole: states of which every step is kept; of the others two.
+        batch, rows: of the extent.
+        widths: of the matrices, in the order of the recurrence.
+    """
+    lanes, half = program.target.lanes, program.loop.half
+    padded = units_of(hidden, lanes) * lanes
+    layout, states, operands, others, weights = Layout(), list[tuple[str, str, bool]](), [], [], []
+    for name, buffer in program.loop.buffers.items():
+        what, _, key = name.partition(":")
+        dtype = torch.bfloat16 if buffer.half else torch.float32
+        if what in ("state", "half"):
+            every = key in whole and buffer.half == half
+            states.append((key, name, every))
+            if every and key in wanted:
+                layout.own(name, batch + rows, padded, dtype)
+            else:
+                layout.part(KEPT if every else "scratch", name, batch + rows if every else 2 * batch, padded, dtype)
+        elif what in OPERANDS:
+            operands.append((what, int(key or 0), buffer))
+        else:
+            others.append(name)
+            tensor, count = KEPT if what == "stored" else "scratch", rows if buffer.row == "cur" else batch
+            layout.part(tensor, name, count, lanes if buffer.narrow else padded, dtype)
+    width_of = dict(zip(program.matrices, widths, strict=True))
+    for key, one, spread in packed_passes(program):
+        depth, chunks = width_of[one.matrices[min(one.matrices)][0]], units_of(hidden, lanes * spread)
+        weights.append(_Weights(key, one, spread, chunks, depth))
+        if not half:
+            layout.part("scratch", f"{key}.weights", chunks, depth * len(one.matrices) * spread * lanes)
+    return Plan(layout, tuple(states), tuple(operands), tuple(others), tuple(weights))
+
+
+def packed_passes(program: Program) -> list[tuple[str, Pass, int]]:
+    """All passes of a program's loop: each one's key in the context, and the spread of its round."""
+    return [
+        (f"{r}.{g}.{p}", each, one.spread)
+        for r, one in enumerate(program.loop.rounds)
+        for g, group in enumerate(one.groups)
+        for p, each in enumerate(group.passes)
+    ]
 
 
 def forward(kind: Kind, operands: Operands, extent: Extent, train: bool) -> tuple[Kept, dict[str, Tensor]]:
@@ -104,28 +201,28 @@ def forward(kind: Kind, operands: Operands, extent: Extent, train: bool) -> tupl
         What the backward pass reads, with the wanted states' sequences [B + rows, padded], the initial values first;
         by state the last values [B, hidden].
     """
+    if multiplied_first(kind, operands, extent):
+        operands = replace(operands, index=extent.order)
     gather = operands.index is not None
     program = forward_program(kind.recurrence, kind.target, kind.half, kind.exact, gather, train, kind.wanted)
     context = Context(program, extent, kind.hidden)
-    whole = frozenset(kind.wanted) | (backward_step(kind.recurrence).read_states if train else frozenset())
+    whole = kept_states(kind, train)
     memory = fill_forward(kind, operands, extent, program, context, whole)
     context.run()
-    final = {}
-    for state in operands.states:
-        table = extent.full if state in whole and not kind.half else extent.alternating
-        final[state] = _last(memory[f"state:{state}"], table, extent, kind)
-    return Kept({name: memory[name] for name in memory if _is_kept(kind, name, whole)}, extent), final
+    final = _last(kind, operands, extent, memory, whole)
+    memory.tensors.pop("scratch", None)
+    return Kept(memory, extent), final
 
 
-def _is_kept(kind: Kind, name: str, whole: frozenset[str]) -> bool:
-    """Whether a buffer of the forward pass is a result or read by the backward pass."""
-    what, _, key = name.partition(":")
-    return what in ("stored", "input") or (name == kind.sequence(key) and key in whole)
+def kept_states(kind: Kind, train: bool) -> frozenset[str]:
+    """States of which a forward pass keeps every step."""
+    read = backward_step(kind.recurrence).read_states if train else frozenset()
+    return read.union(kind.wanted)
 
 
 def fill_forward(
     kind: Kind, operands: Operands, extent: Extent, program: Program, context: Context, whole: frozenset[str]
-) -> dict[str, Tensor]:
+) -> Memory:
     """Give a forward program its memory, with the initial states and the weights in it.
 
     Args:
@@ -135,76 +232,72 @@ def fill_forward(
         whole: states of which every step is kept; of the others two.
 
     Returns:
-        By buffer's name its memory.
+        The memory, with the rows of inputs that had to be copied.
     """
     context.index(operands.index)
-    memory: dict[str, Tensor] = {}
-    for name, buffer in program.loop.buffers.items():
-        if buffer.row == "prev" or buffer.row == "new":
+    matrices, hidden, batch = operands.matrices, kind.hidden, extent.batch
+    widths = tuple([each.shape[1] for each in matrices.values()])
+    plan = forward_plan(program, hidden, kind.wanted, whole, batch, extent.rows, widths)
+    memory, jobs = plan.layout.memory(), Jobs(kind.target)
+    for state, name, every in plan.states:
+        piece, initial = memory.pieces[name], operands.states[state]
+        address, owner = memory.address(name), memory.tensors[piece.tensor]
+        context.place(name, address, piece.nbytes, owner, extent.full if every else extent.alternating)
+        if piece.dtype == torch.float32:
+            jobs.copy(address, piece.width, initial, piece.width)
+        else:
+            memory[name][:batch, :hidden].copy_(initial)
+            memory[name][:batch, hidden:].zero_()
+    for what, node, buffer in plan.operands:
+        tensor = operand_memory(kind, operands, what, node)
+        context.put(buffer.name, tensor)
+        if what in ("input", "gathered"):
+            context.numbers({f"{buffer.name}.stride": tensor.stride(0) * tensor.element_size()})
+            if what == "input" and tensor is not operands.inputs[node]:
+                memory.tensors[buffer.name] = tensor
+    for name in plan.others:
+        piece = memory.pieces[name]
+        context.place(name, memory.address(name), piece.nbytes, memory.tensors[piece.tensor])
+    for each in plan.weights:
+        if kind.half:
+            packed = pack_rows(each.one, matrices, each.spread, kind.target.lanes)
+            context.weights(each.key, packed.data_ptr(), packed.nbytes, (1, packed.shape[1], 0), packed)
             continue
-        memory[name] = buffer_memory(buffer, operands, extent, kind, program)
-        context.put(name, memory[name])
-        if f"{name}.stride" in program.slots:
-            context.numbers({f"{name}.stride": memory[name].stride(0) * memory[name].element_size()})
-    for state, initial in operands.states.items():
-        for name in (f"state:{state}", f"half:{state}"):
-            if name not in program.loop.buffers:
-                continue
-            half = name.startswith("half")
-            every = state in whole and half == kind.half
-            rows = extent.batch + extent.rows if every else 2 * extent.batch
-            memory[name] = empty((rows, kind.padded), torch.bfloat16 if half else torch.float32)
-            memory[name][: extent.batch, : kind.hidden].copy_(initial)
-            if half and not kind.exact:
-                memory[name][: extent.batch, kind.hidden :].zero_()
-            context.put(name, memory[name], extent.full if every else extent.alternating)
-    for r, one in enumerate(program.loop.rounds):
-        for g, group in enumerate(one.groups):
-            for p, each in enumerate(group.passes):
-                packed = pack_rows(each, operands.matrices, one.spread, kind.target.lanes, kind.half)
-                context.weights(f"{r}.{g}.{p}", packed, 1, packed.shape[1], 0)
+        piece, address = memory.pieces[f"{each.key}.weights"], memory.address(f"{each.key}.weights")
+        parts = [matrices[each.one.matrices[place][0]] for place in sorted(each.one.matrices)]
+        jobs.rows(address, parts, each.spread, each.chunks)
+        context.weights(each.key, address, piece.nbytes, (1, each.depth, 0), memory.tensors["scratch"])
+    jobs.run()
     return memory
 
 
-def _last(memory: Tensor, table: Tensor, extent: Extent, kind: Kind) -> Tensor:
-    """Every row's value after its own last step."""
-    if extent.even:
-        start = int(table[extent.steps])
-        return memory[start : start + extent.batch, : kind.hidden].clone()
-    lengths = (extent.counts.unsqueeze(1) > torch.arange(extent.batch, device="cpu")).sum(0)
-    return memory[table[lengths] + torch.arange(extent.batch, device="cpu"), : kind.hidden]
-
-
-def buffer_memory(buffer: Buffer, operands: Operands, extent: Extent, kind: Kind, program: Program) -> Tensor:
-    """The memory of a buffer that is no state: an operand, or room for results."""
-    what, _, key = buffer.name.partition(":")
-    lanes = kind.target.lanes
-    if what == "gathered":
-        return _gathered(kind, operands)
-    if what == "input":
-        return input_rows(kind, operands.inputs[int(key)])
-    if what == "vector":
-        return padded(operands.vectors[int(key)].float(), kind)
-    if what == "rows":
-        return padded(operands.rows[int(key)].float(), kind)
-    rows = {"cur": extent.rows, "zero": extent.batch}[buffer.row]
-    return empty((rows, lanes if buffer.narrow else kind.padded), torch.bfloat16 if buffer.half else torch.float32)
-
-
-def _gathered(kind: Kind, operands: Operands) -> Tensor:
-    """All products with inputs for each row of the table: [size, slot * padded]."""
-    keys = forward_step(kind.recurrence, True).gathered
-    table: Tensor | None = None
-    for argument, value in operands.inputs.items():
-        names = [[matrix for matrix, a in key if a == argument] for key in keys]
-        if not any(names):
+def _last(kind: Kind, operands: Operands, extent: Extent, memory: Memory, whole: frozenset[str]) -> dict[str, Tensor]:
+    """Every row's value after its own last step, by state."""
+    final: dict[str, Tensor] = {}
+    jobs, batch, hidden = Jobs(kind.target), extent.batch, kind.hidden
+    for state in operands.states:
+        every = state in whole and not kind.half
+        if not extent.even:
+            table = extent.full if every else extent.alternating
+            lengths = (extent.counts.unsqueeze(1) > torch.arange(batch, device="cpu")).sum(0)
+            rows = table[lengths] + torch.arange(batch, device="cpu")
+            final[state] = memory[f"state:{state}"][rows, :hidden]
             continue
-        zero = value.new_zeros(kind.hidden, value.shape[1], dtype=torch.float32)
-        parts = [sum((operands.matrices[matrix] for matrix in each), start=zero) if each else zero for each in names]
-        weight = functional.pad(torch.stack(parts), (0, 0, 0, kind.padded - kind.hidden)).flatten(0, 1)
-        table = times(value.float().contiguous(), pack_times(weight.t()), len(weight), add=table)
-    assert table is not None  # there is a key, so there is an input
-    return table
+        start = extent.rows if every else extent.steps % 2 * batch
+        final[state] = new((batch, hidden))
+        source = memory.address(f"state:{state}") + start * kind.padded * 4
+        jobs.move(final[state].data_ptr(), hidden, source, kind.padded, batch, hidden)
+    jobs.run()
+    return final
+
+
+def operand_memory(kind: Kind, operands: Operands, what: str, node: int) -> Tensor:
+    """The memory of an operand as the loops read it, itself or a copy."""
+    if what == "gathered":
+        return gathered(kind, operands)
+    if what == "input":
+        return input_rows(kind, operands.inputs[node])
+    return padded((operands.vectors if what == "vector" else operands.rows)[node].float(), kind)
 
 
 def input_rows(kind: Kind, tensor: Tensor) -> Tensor:

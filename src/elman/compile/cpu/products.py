@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from elman.compile.cpu import products_ir
+from elman.compile.cpu.calls import call, new
 from elman.compile.cpu.products_copies import CHUNK, PACK, tile_shape
 from elman.compile.cpu.target import Target, host_target
-from elman.compile.cpu.threads import parallel
 from elman.compile.cpu.toolchain import load_code
-from elman.compile.cpu.workspace import empty
 from elman.errors import MisuseError
 
 #: Floats that a thread copies before it multiplies them, at most: half of a second cache of 1 MiB.
@@ -57,14 +56,14 @@ def outer(
             f"gradients {list(gradients.shape)} must be contiguous, the width {width} a multiple of {target.lanes}, "
             f"and operand {list(operand.shape)} must have {rows} rows."
         )
-    result = empty((blocks, depth, width), torch.float32)
+    result = new((blocks, depth, width), torch.float32)
     if not rows or not result.numel():
         return result.zero_()
     tall, vectors = tile_shape(target)
     count, chunk = blocks * width // target.lanes, _even(rows, CHUNK)
     down, across = _grid((count, vectors), (depth, tall))
     span = _even(_parts(_parts(depth, tall), across), _COPIED // (chunk * tall))
-    scratch = empty((down * across, span * chunk * tall), torch.float32)
+    scratch = new((down * across, span * chunk * tall), torch.float32)
     _run(
         "outer",
         target,
@@ -103,7 +102,7 @@ def pack_times(matrix: Tensor, target: Target | None = None) -> Tensor:
     """
     target = target or host_target()
     depth, columns = _checked(matrix, 2, "the matrix", rows=False).shape
-    packed = empty((depth * _parts(columns, target.lanes) * target.lanes,), torch.float32)
+    packed = new((depth * _parts(columns, target.lanes) * target.lanes,), torch.float32)
     if not packed.numel():
         return packed
     down, across = _grid((columns, tile_shape(target)[1] * target.lanes), (depth, 1))
@@ -160,13 +159,13 @@ def times(
         raise MisuseError(f"The packed weights are not those of a matrix [{depth}, {n}] for {target.name}.")
     if add is not None and (add.shape != (rows, n) or add.dtype != torch.float32 or not add.is_contiguous()):
         raise MisuseError(f"What the product is added to must be a contiguous float32 matrix [{rows}, {n}].")
-    result = empty((rows, n), torch.float32) if add is None else add
+    result = new((rows, n), torch.float32) if add is None else add
     if not depth or not result.numel():
         return result if add is not None else result.zero_()
     tall, vectors = tile_shape(target)
     down, across = _grid((rows, tall), (n, vectors * target.lanes))
     span = _even(_parts(_parts(rows, tall), down), _COPIED // (CHUNK * tall))
-    scratch = empty((down * across, span * CHUNK * tall), torch.float32)
+    scratch = new((down * across, span * CHUNK * tall), torch.float32)
     _run(
         "times",
         target,
@@ -193,7 +192,7 @@ def times(
 
 def _run(entry: str, target: Target, **slots: int) -> None:
     context = np.array([slots[slot] for slot in _ENTRIES[entry][1]], dtype=np.int64)
-    parallel(_address(entry, target), context.ctypes.data, slots["down"] * slots["across"])
+    call(_address(entry, target), context, slots["down"] * slots["across"])
 
 
 @cache

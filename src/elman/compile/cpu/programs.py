@@ -10,17 +10,18 @@ import numpy as np
 from torch import Tensor
 
 from elman.compile.cpu.backward_values import backward_step
+from elman.compile.cpu.calls import call
 from elman.compile.cpu.extents import Extent
 from elman.compile.cpu.loops import context_slots, write_loop
 from elman.compile.cpu.rounds import Loop, backward_loop, forward_loop
 from elman.compile.cpu.target import Target
-from elman.compile.cpu.threads import parallel, threads_for
+from elman.compile.cpu.threads import threads_for
 from elman.compile.cpu.toolchain import Code, load_code
 from elman.compile.cpu.values import forward_step
 from elman.equations import Recurrence
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
     """Machine code of a loop.
 
@@ -30,6 +31,7 @@ class Program:
         code: keeps the machine code loaded.
         address: of the function ``run``.
         target: what it was compiled for.
+        matrices: names of the recurrence's.
     """
 
     loop: Loop
@@ -37,6 +39,7 @@ class Program:
     code: Code
     address: int
     target: Target
+    matrices: tuple[str, ...]
 
 
 @lru_cache(maxsize=512)
@@ -78,7 +81,7 @@ def _program(kind: str, recurrence: Recurrence, loop: Loop, target: Target) -> P
     graph = recurrence.graph
     what = f"{kind} {loop.half} {loop.exact} {graph.output} {dict(graph.states)} {graph.nodes}"
     code = load_code(what, lambda: write_loop(loop, target), target)
-    return Program(loop, context_slots(loop), code, code.address("run"), target)
+    return Program(loop, context_slots(loop), code, code.address("run"), target, tuple(recurrence.matrices))
 
 
 class Context:
@@ -89,6 +92,10 @@ class Context:
         extent: the rows over time.
         width: of the hidden state.
         threads: how many share the rows; default torch's number.
+
+    Attributes:
+        array: what the program gets.
+        pieces: which of its slots are addresses, and how many bytes may be touched from there on.
     """
 
     def __init__(self, program: Program, extent: Extent, width: int, threads: int | None = None):
@@ -96,6 +103,7 @@ class Context:
         self.array = np.zeros(len(program.slots), dtype=np.int64)
         lanes = program.target.lanes
         self._kept: list[object] = [extent]
+        self.pieces: list[tuple[int, int]] = []
         self.threads = threads_for(extent.batch) if threads is None else threads
         share = -(-extent.batch // self.threads)
         self.numbers(
@@ -111,6 +119,10 @@ class Context:
                 "width": width,
             }
         )
+        self.pieces += [
+            (program.slots["counts"], extent.counts.nbytes),
+            (program.slots["cur"], extent.current.nbytes),
+        ]
 
     def numbers(self, values: Mapping[str, int]) -> None:
         """Set slots."""
@@ -121,24 +133,39 @@ class Context:
     def index(self, index: Tensor | None) -> None:
         """Say which row of the tables each row of the extent reads."""
         if index is not None:
-            self.numbers({"index": index.data_ptr()})
-            self._kept.append(index)
+            self.place("index", index.data_ptr(), index.nbytes, index)
 
-    def put(self, name: str, tensor: Tensor, rows: Tensor | None = None) -> None:
-        """Give a buffer its memory, and its table of first rows if it has one."""
+    def place(self, name: str, address: int, nbytes: int, owner: object, rows: Tensor | None = None) -> None:
+        """Give a buffer its memory, and its table of first rows if it has one.
+
+        Args:
+            name: of the slot.
+            address: where it begins.
+            nbytes: how much of it there is.
+            owner: keeps it alive.
+            rows: the table.
+        """
         slot = self.program.slots[name]
-        self.array[slot] = tensor.data_ptr()
-        self._kept.append(tensor)
+        self.array[slot] = address
+        self.pieces.append((slot, nbytes))
+        self._kept.append(owner)
         if rows is not None:
             self.array[slot + 1] = rows.data_ptr()
+            self.pieces.append((slot + 1, rows.nbytes))
             self._kept.append(rows)
 
-    def weights(self, key: str, packed: Tensor, outer: int, inner: int, step: int) -> None:
-        """Give a pass its packed weights and its numbers of iterations."""
+    def put(self, name: str, tensor: Tensor) -> None:
+        """As :meth:`place`, for a tensor whose rows may lie apart."""
+        last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+        self.place(name, tensor.data_ptr(), (last + 1) * tensor.element_size(), tensor)
+
+    def weights(self, key: str, address: int, nbytes: int, iterations: tuple[int, int, int], owner: object) -> None:
+        """Give a pass its packed weights, its numbers of iterations, outer and inner, and the operand's bytes each."""
         slot = self.program.slots[f"{key}.weights"]
-        self.array[slot : slot + 4] = packed.data_ptr(), outer, inner, step
-        self._kept.append(packed)
+        self.array[slot : slot + 4] = address, *iterations
+        self.pieces.append((slot, nbytes))
+        self._kept.append(owner)
 
     def run(self) -> None:
         """Call the program on all threads; comes back when all are done."""
-        parallel(self.program.address, self.array.ctypes.data, self.threads)
+        call(self.program.address, self.array, self.threads)

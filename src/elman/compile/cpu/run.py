@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from elman.compile.check import check_operands
 from elman.compile.cpu import backward_pass, operator, passes
+from elman.compile.cpu.calls import repeated
 from elman.compile.cpu.extents import Extent, even_extent, ragged_extent
+from elman.compile.cpu.memory import Memory, Piece
 from elman.compile.cpu.plain import plain_passes
 from elman.compile.cpu.target import host_target, unsupported
 from elman.compile.hoist import linear
@@ -147,8 +150,12 @@ def _results(
         # torch.func transforms torch's own functions only, and wraps every tensor that is made: none may be cached
         extent = extent or even_extent.__wrapped__(steps, batch)
         return plain_passes(kind, passes.operands_of(kind.recurrence, tensors, index), extent)
+    extent = extent or even_extent(steps, batch)
     train = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    return _Passes.apply(kind, extent or even_extent(steps, batch), train, index, *tensors)
+    if train or forward_ad._current_level >= 0:  # autograd refuses tangents, which else were lost
+        return _Passes.apply(kind, extent, index, *tensors)
+    sequences, final, _, _ = _forward(kind, extent, False, index, tensors)
+    return (*sequences, *final)
 
 
 @torch._disable_dynamo  # type: ignore[attr-defined]  # torch.compiler.disable without loading the compiler
@@ -207,56 +214,86 @@ def beforehand(
     return values
 
 
+def _forward(
+    kind: passes.Kind, extent: Extent, train: bool, index: Tensor | None, tensors: Sequence[Tensor]
+) -> tuple[list[Tensor], Sequence[Tensor], dict[str, Tensor], Mapping[str, Piece]]:
+    """The wanted states' sequences, the last values of all states, and the memory that is kept, with its pieces."""
+
+    def compute() -> tuple[tuple[Tensor, ...], Any]:
+        kept, final = passes.forward(kind, passes.operands_of(kind.recurrence, tensors, index), extent, train)
+        own = kept.memory.tensors
+        return (*own.values(), *(final[name] for name in kind.recurrence.states)), (tuple(own), kept.memory.pieces)
+
+    key = _key(kind, extent, index, tensors, "forward", train)
+    results, (names, pieces) = compute() if key is None else repeated(key, tensors, extent.tables, compute)
+    memory, final = dict(zip(names, results, strict=False)), results[len(names) :]
+    return [_sequence(kind, memory, extent, name) for name in kind.wanted], final, memory, pieces
+
+
 class _Passes(torch.autograd.Function):
     """All steps as one function of matrices, initial states, inputs, vectors and rows."""
 
     @staticmethod
     def forward(
-        ctx: Any, kind: passes.Kind, extent: Extent, train: bool, index: Tensor | None, *tensors: Tensor
+        ctx: Any, kind: passes.Kind, extent: Extent, index: Tensor | None, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        kept, final = passes.forward(kind, passes.operands_of(kind.recurrence, tensors, index), extent, train)
-        sequences = tuple(_sequence(kind, kept, name) for name in kind.wanted)
-        if train:
-            ctx.kind, ctx.extent, ctx.names = kind, extent, tuple(kept.memory)
-            # the sequences lie in memory that the backward pass reads: autograd notices if somebody changes them;
-            # what is saved is let go as soon as the backward pass is over
-            ctx.save_for_backward(*tensors, index, *sequences, *kept.memory.values())
-        return (*sequences, *(final[name] for name in kind.recurrence.states))
+        sequences, final, memory, pieces = _forward(kind, extent, True, index, tensors)
+        ctx.kind, ctx.extent, ctx.pieces, ctx.names = kind, extent, pieces, tuple(memory)
+        # the sequences lie in memory that the backward pass reads: autograd notices if somebody changes them;
+        # what is saved is let go as soon as the backward pass is over
+        ctx.save_for_backward(*tensors, index, *sequences, *memory.values())
+        return (*sequences, *final)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        kind, needed = ctx.kind, ctx.needs_input_grad[4:]
+        kind, needed = ctx.kind, ctx.needs_input_grad[3:]
         saved = ctx.saved_tensors
         tensors, index, memory = saved[: len(needed)], saved[len(needed)], saved[len(saved) - len(ctx.names) :]
-        kept = passes.Kept(dict(zip(ctx.names, memory, strict=True)), ctx.extent)
         if torch.is_grad_enabled():
             again = [tensor.view_as(tensor) for tensor in tensors]
-            outputs = plain_passes(kind, passes.operands_of(kind.recurrence, again, index), kept.extent)
-            return (None, None, None, None, *gradients_of(outputs, gradients, again, needed, create_graph=True))
-        operands = passes.operands_of(kind.recurrence, tensors, index)
-        count = len(kind.wanted)
-        sequences = _present(kind.wanted, gradients[:count])
-        final = _present(kind.recurrence.states, gradients[count:])
-        places = {key: place for place, key in enumerate(passes.operand_keys(kind.recurrence))}
-        wanted = [node for node in operands.inputs if needed[places["input", node]]]
-        matrices = any(needed[: len(kind.recurrence.matrices)])
-        found = backward_pass.backward(kind, operands, kept, sequences, final, wanted, matrices)
-        results: list[Tensor | None] = [None] * len(needed)
-        for place, gradient in ((places[key], gradient) for key, gradient in found.items()):
-            if needed[place]:
-                results[place] = gradient
-        return (None, None, None, None, *results)
+            outputs = plain_passes(kind, passes.operands_of(kind.recurrence, again, index), ctx.extent)
+            return (None, None, None, *gradients_of(outputs, gradients, again, needed, create_graph=True))
+        keys = passes.operand_keys(kind.recurrence)
+
+        def compute() -> tuple[tuple[Tensor, ...], Any]:
+            operands = passes.operands_of(kind.recurrence, tensors, index)
+            kept = passes.Kept(Memory(dict(zip(ctx.names, memory, strict=True)), ctx.pieces), ctx.extent)
+            count = len(kind.wanted)
+            sequences = _present(kind.wanted, gradients[:count])
+            final = _present(kind.recurrence.states, gradients[count:])
+            wanted = [key for key, need in zip(keys, needed, strict=True) if need]
+            found = backward_pass.backward(kind, operands, kept, sequences, final, wanted)
+            found = {key: gradient for key, gradient in found.items() if key in wanted}
+            return tuple(found.values()), tuple(found)
+
+        present = [gradient for gradient in gradients if gradient is not None]
+        which = tuple([gradient is not None for gradient in gradients])
+        read = (*tensors, *memory, *present)
+        key = _key(kind, ctx.extent, index, read, "backward", needed, which)
+        results, found = compute() if key is None else repeated(key, read, ctx.extent.tables, compute)
+        by_key = dict(zip(found, results, strict=True))
+        return (None, None, None, *(by_key.get(key) for key in keys))
+
+
+def _key(
+    kind: passes.Kind, extent: Extent, index: Tensor | None, tensors: Sequence[Tensor], *more: object
+) -> Hashable | None:
+    """What decides about the calls that a pass makes; None where torch computes between them."""
+    if kind.half or index is not None or not extent.even:
+        return None
+    shapes = tuple([(each.shape, each.stride(), each.dtype, each.is_neg()) for each in tensors])
+    return kind, extent.steps, extent.batch, torch.get_num_threads(), shapes, *more
 
 
 def _present(names: tuple[str, ...], gradients: tuple[Tensor | None, ...]) -> dict[str, Tensor]:
     return {name: gradient for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
 
 
-def _sequence(kind: passes.Kind, kept: passes.Kept, name: str) -> Tensor:
+def _sequence(kind: passes.Kind, tensors: Mapping[str, Tensor], extent: Extent, name: str) -> Tensor:
     """A state's values of all steps, [rows, hidden], as a tensor of its own over the memory that the passes keep."""
-    memory = kept.memory[kind.sequence(name)]
-    batch, rows = kept.extent.batch, kept.extent.rows
+    memory = tensors[kind.sequence(name)]
+    batch, rows = extent.batch, extent.rows
     if not kind.exact:
         return memory[batch:, : kind.hidden].clone(memory_format=torch.contiguous_format)
     # no view, so that what the caller does to it in place is allowed, and noticed
