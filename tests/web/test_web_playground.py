@@ -115,10 +115,15 @@ def test_plain_and_lesioned_are_written_beside_each_other(client: Any, root: Pat
     assert alone[-1][1]["text"] == done["lesioned"]["text"]
 
 
-@pytest.mark.parametrize("mode", ["mean", "resample", "set"])
+@pytest.mark.parametrize("mode", ["mean", "resample", "set", "off", "on"])
 def test_every_mode_of_a_lesion_can_be_written_with(client: Any, mode: str) -> None:
     lesion = {"layer": 0, "name": "c", "units": [UNIT, 3], "mode": mode} | ({"value": 1} if mode == "set" else {})
-    events = written(client, {"length": 20, "seed": 1, "interventions": [lesion], "cells": [PLANTED]})
+    body = {"length": 20, "seed": 1, "interventions": [lesion], "cells": [PLANTED]}
+    if mode in ("off", "on"):
+        refused = client.post("/api/runs/planted/sample", json=body)
+        assert (refused.status_code, "hypothesis" in refused.json()["error"]) == (400, True)
+        body["hypothesis"] = "double_quotes"
+    events = written(client, body)
     assert events[-1][0] == "done"
     if mode == "set":
         assert {token["states"][PLANTED] for token in tokens_of(events, "lesioned")} == {1.0}

@@ -133,7 +133,7 @@ def test_a_lesion_of_the_planted_cell_costs_inside_quotes(page: Any, inspected: 
 
 
 def test_two_texts_are_written_side_by_side(page: Any, inspected: Inspected) -> None:
-    page.goto(inspected.link("lab", cells=UNIT, mode="zero"))
+    page.goto(inspected.link("lab", cells=UNIT, hyp="double_quotes"))
     page.wait_for_selector(".beside")
     page.get_by_label("Prompt").fill('the man said. "the')
     page.get_by_label("Length").fill("160")

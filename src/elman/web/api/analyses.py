@@ -113,6 +113,7 @@ def gradients(body: dict[str, Any]) -> Analysis:
         positions=positions,
         seed=seed,
         progress=job.part(0.05, 1.0, "going back through time"),
+        cancel=job.cancelled,
     )
 
 

@@ -109,15 +109,20 @@ def _usual_values(
     library: Library = request.app.state.library
     id = field(body, "recording", str, None)
     keys = sorted({(each.layer, each.name) for each in interventions})
+    label = None
+    if any(each.mode in ("off", "on") for each in interventions):
+        label = request.app.state.labels.hypothesis(field(body, "hypothesis", str), field(body, "regex", str, None))
 
     def measured() -> CellStatistics:
         if id is None:
             text = text_of(library, run, loaded, "validation", USUAL_VALUES)
         else:
             text = opened_as(library, id, run).text[:USUAL_VALUES]
-        return cell_statistics(loaded.model, loaded.vocabulary, text, cells=keys)
+        labels = None if label is None else label.label(text)
+        return cell_statistics(loaded.model, loaded.vocabulary, text, cells=keys, labels=labels)
 
-    return library.results.get((run.path, library.written(run), "statistics", id, tuple(keys)), measured)
+    of = None if label is None else request.app.state.labels.digest(label)
+    return library.results.get((run.path, library.written(run), "statistics", id, tuple(keys), of), measured)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import { notice } from "../shell/context.js";
 import { samplingControls } from "./playground.js";
 import { Written } from "./written.js";
 
-/** The section; `interventions()` says what is done to the lesioned one. */
-export function besideSection(context, interventions) {
+/** The section; `asked()` says what is done to the lesioned one: its interventions, and the label they refer to. */
+export function besideSection(context, asked) {
   const { run, corpus } = context;
   const most = Math.log(Math.max(2, run.vocabulary_size ?? 100));
   const controls = samplingControls();
@@ -23,8 +23,8 @@ export function besideSection(context, interventions) {
   const stopTheme = onTheme(() => Object.values(panes).forEach((pane) => pane.recolour()));
 
   async function write() {
-    const lesion = interventions();
-    if (!lesion.length) {
+    const lesion = asked();
+    if (!lesion.interventions.length) {
       show(problem, notice("Choose a cell first."));
       return;
     }
@@ -39,8 +39,7 @@ export function besideSection(context, interventions) {
     stop.disabled = false;
     const counts = { plain: [], lesioned: [] };
     let parted = -1;
-    const body = { prompt: prompt.value, ...controls.values(), interventions: lesion, beside: true,
-      recording: corpus.id };
+    const body = { prompt: prompt.value, ...controls.values(), ...lesion, beside: true, recording: corpus.id };
     try {
       for await (const [name, data] of events(path`runs/${run.id}/sample`, { body, signal: mine.signal })) {
         if (name === "token") {
@@ -83,7 +82,7 @@ export function besideSection(context, interventions) {
       begun = true;
       prompt.value = view.prompt ?? "";
       controls.set(view);
-      if (view.prompt !== undefined && view.seed !== undefined && interventions().length) write();
+      if (view.prompt !== undefined && view.seed !== undefined && asked().interventions.length) write();
     },
     close() {
       controller?.abort();

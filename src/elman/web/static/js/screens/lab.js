@@ -9,13 +9,16 @@ import { lesionReport } from "./lesion_report.js";
 import { besideSection } from "./beside.js";
 
 const MODES = [
-  ["zero", "zero"],
+  ["off", "its mean where off"],
+  ["on", "its mean where on"],
   ["mean", "its mean"],
+  ["zero", "zero"],
   ["resample", "values of other places"],
   ["set", "a value"],
 ];
 const KEYS = ["cells", "mode", "value", "strength"];
-const DEFAULTS = { mode: "zero", value: "0", strength: "1" };
+// zero lies between the two values of many cells and hides what they do
+const DEFAULTS = { mode: "off", value: "0", strength: "1" };
 
 export async function open(context) {
   const { corpus } = context;
@@ -47,7 +50,13 @@ export async function open(context) {
     return chosen.map((cell) => ({ ...corpus.place(cell), ...shared }));
   }
 
-  const beside = besideSection(context, interventions);
+  /** The label, by its name and, where it is the user's own, its pattern. */
+  function labelled() {
+    const known = hypotheses.find((each) => each.name === label.value);
+    return { hypothesis: label.value, ...(known?.regex ? { regex: known.regex } : {}) };
+  }
+
+  const beside = besideSection(context, () => ({ interventions: interventions(), ...labelled() }));
 
   function remember(more = {}) {
     const own = { mode: mode.value, strength: strength.value, value: mode.value === "set" ? value.value : null };
@@ -90,9 +99,8 @@ export async function open(context) {
     const hypothesis = label.value;
     const known = hypotheses.find((each) => each.name === hypothesis);
     const body = { cells: chosen.map((cell) => corpus.place(cell)), mode: mode.value, strength: Number(strength.value),
-      hypothesis };
+      ...labelled() };
     if (mode.value === "set") body.value = Number(value.value);
-    if (known?.regex) body.regex = known.regex;
     const result = results.get(key)
       ?? (await watched(progress, "Lesioning", path`recordings/${corpus.id}/lesion`, body, controller.signal));
     run.disabled = false;
@@ -140,7 +148,7 @@ export async function open(context) {
       chosen = (view.cells
         ?? fallback).split(",").filter((text) => /^\d+$/.test(text)).map(Number).filter((cell) => cell < corpus.cells);
       const wanted = Object.fromEntries(KEYS.slice(1).map((name) => [name, view[name] ?? DEFAULTS[name]]));
-      mode.value = MODES.some(([name]) => name === wanted.mode) ? wanted.mode : "zero";
+      mode.value = MODES.some(([name]) => name === wanted.mode) ? wanted.mode : DEFAULTS.mode;
       value.value = wanted.value;
       strength.value = wanted.strength;
       valueLabel.hidden = mode.value !== "set";
