@@ -10,7 +10,22 @@ from typing import Annotated
 import typer
 
 from elman import __version__
-from elman.cli import bench, cells, evaluate, resume, sample, score, train
+from elman.cli import (
+    agreement,
+    bench,
+    cells,
+    errors,
+    evaluate,
+    gates,
+    gradients,
+    hunt,
+    inspecting,
+    lesion,
+    resume,
+    sample,
+    score,
+    train,
+)
 from elman.equations import EquationError
 from elman.errors import ElmanError
 
@@ -41,7 +56,22 @@ def _root(
     pass
 
 
-for _verb in (train, resume, sample, evaluate, score, cells, bench):
+for _verb in (
+    train,
+    resume,
+    sample,
+    evaluate,
+    score,
+    inspecting,
+    hunt,
+    lesion,
+    gates,
+    gradients,
+    errors,
+    agreement,
+    cells,
+    bench,
+):
     _verb.register(app)
 
 
