@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from elman.equations import EquationError, Recurrence, cell, zoo
 
-SECONDS = 1.0
+SECONDS = 5.0
 WORDS = (
     "h c x W U b v 0 1 2 0.5 1e30 1e-30 1e999 9" + "9" * 50 + " + - * / @ ** // = == := ( ) , . : ; # \\ [ ] { } ' \" "
     "tanh sigmoid norm maximum exp log sqrt lambda if for import None True _x __import__ eval 0x1 1j 1_0 \t \n \r \x0c "

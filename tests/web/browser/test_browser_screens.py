@@ -204,11 +204,11 @@ def test_keys_lead_to_screens_and_are_listed(page: Any, inspected: Inspected) ->
     page.keyboard.press("c")
     page.wait_for_selector(".reader")
     page.keyboard.press("?")
-    assert page.locator("dialog[open] h2").text_content() == "Keys"
+    page.wait_for_selector("dialog[open] h2:text-is('Keys')")
     page.keyboard.press("Escape")
-    assert page.locator("dialog[open]").count() == 0
+    page.wait_for_selector("dialog[open]", state="detached")
     page.keyboard.press("d")
-    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
 
 
 def test_everything_can_be_reached_by_tab_with_a_visible_focus(page: Any, inspected: Inspected) -> None:
