@@ -19,6 +19,7 @@ from elman.data.images.sources import ImageSource
 from elman.errors import FailureError, MisuseError
 from elman.models.convnets import ConvNet, design
 from elman.models.features import FeatureCache
+from elman.models.fingerprint import add_tensors
 
 PARTS = ("pooled", "grid")
 # an image's features are kept together with those of so many others
@@ -108,10 +109,7 @@ class ConvNetEncoder(nn.Module):
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         for tensors in (self.net.state_dict(), self.preprocessing.tensors):
-            for name in sorted(tensors):
-                tensor = tensors[name].detach().cpu().contiguous()
-                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-                digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+            add_tensors(digest, tensors)
         return digest.hexdigest()
 
     def prepare(self, image: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from elman.files import cache_folder, write_whole
+from elman.models.fingerprint import add_tensors
 
 _METADATA = "elman"
 LIMIT_BYTES = 8 << 30
@@ -141,9 +142,5 @@ class FeatureCache:
 
 def _digest(keys: Sequence[str], tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(json.dumps(list(keys)).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        if tensor.numel():
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    add_tensors(digest, tensors)
     return digest.hexdigest()

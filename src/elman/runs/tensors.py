@@ -14,6 +14,7 @@ from torch import Tensor
 
 from elman.errors import FailureError
 from elman.files import write_whole
+from elman.models.fingerprint import add_tensors
 
 METADATA = "elman"
 
@@ -62,9 +63,5 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        if tensor.numel():
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    add_tensors(digest, tensors)
     return digest.hexdigest()

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from elman.data.vocabulary import Vocabulary
 from elman.generate.stepping import evaluating, opening
@@ -17,6 +16,7 @@ from elman.insight.recording.opened import Recording
 from elman.insight.recording.plan import check_room, network_of, wanted
 from elman.insight.recording.reading import Reader, transforms
 from elman.insight.recording.writing import Draft
+from elman.models.fingerprint import add_tensors
 from elman.models.language import LanguageModel
 from elman.training.evaluate import staggered
 
@@ -108,7 +108,5 @@ def fingerprint(model: LanguageModel, vocabulary: Vocabulary) -> str:
     """SHA-256 of a model's configuration, weights and vocabulary."""
     described = [model.configuration(), vocabulary.to_json()]
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    add_tensors(digest, model.state_dict())
     return digest.hexdigest()
