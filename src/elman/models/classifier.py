@@ -15,8 +15,14 @@ from torch.nn import functional
 from elman.equations import Recurrence
 from elman.equations import cell as zoo_cell
 from elman.errors import MisuseError
-from elman.models.configuration import check_rates, check_sizes, read_configuration, recurrence_entry
-from elman.models.language import MOST_LAYERS, WIDEST
+from elman.models.configuration import (
+    MOST_LAYERS,
+    WIDEST,
+    check_rates,
+    check_sizes,
+    read_configuration,
+    recurrence_entry,
+)
 from elman.nn import Recurrent
 from elman.nn.dropout import dropout as drop_units
 

@@ -8,6 +8,10 @@ from typing import Any
 from elman.equations import EquationError, Recurrence
 from elman.errors import MisuseError
 
+# larger ones are a slip of the keyboard, or a configuration that wants to exhaust the memory
+MOST_LAYERS = 256
+WIDEST = 2**20
+
 
 def recurrence_entry(recurrence: Recurrence) -> dict[str, str]:
     """A recurrence as JSON values."""

@@ -15,15 +15,18 @@ from torch.nn import functional
 from elman.equations import Recurrence
 from elman.equations import cell as zoo_cell
 from elman.errors import MisuseError
-from elman.models.configuration import check_rates, check_sizes, read_configuration, recurrence_entry
+from elman.models.configuration import (
+    MOST_LAYERS,
+    WIDEST,
+    check_rates,
+    check_sizes,
+    read_configuration,
+    recurrence_entry,
+)
 from elman.nn import Recurrent
 from elman.nn.dropout import dropout as drop_units
 
 State = dict[str, Tensor]
-
-# larger ones are a slip of the keyboard, or a configuration that wants to exhaust the memory
-MOST_LAYERS = 256
-WIDEST = 2**20
 
 ENTRIES: dict[str, type] = {
     "recurrence": Recurrence,

@@ -1,7 +1,7 @@
 // One cell: its text coloured, the whole corpus as a strip, and what is known of it.
 
 import { Reader } from "../text/reader.js";
-import { Strip } from "../text/strip.js";
+import { stripOf } from "../text/strip.js";
 import { coloured } from "../text/picture.js";
 import { numberOf, pinsOf } from "../core/address.js";
 import { path } from "../core/api.js";
@@ -55,12 +55,7 @@ export function open(context) {
     onCursor: (position) => seen(corpus.token(position)),
     onScroll: (first, last) => strip.view(first, last, corpus.model.length),
   });
-  const strip = new Strip((share) => {
-    const position = Math.min(corpus.model.length - 1, Math.floor(share * corpus.model.length));
-    reader.set({ cursor: position });
-    reader.reveal(position);
-    seen(corpus.token(position));
-  });
+  const strip = stripOf(reader, corpus, seen);
 
   function offer(list) {
     hypotheses = list;

@@ -2,7 +2,7 @@
 // find cells.
 
 import { Reader } from "../text/reader.js";
-import { Strip } from "../text/strip.js";
+import { stripOf } from "../text/strip.js";
 import { coloured } from "../text/picture.js";
 import { numberOf, pinsOf } from "../core/address.js";
 import { path, post } from "../core/api.js";
@@ -66,12 +66,7 @@ export async function open(context) {
     onBrush: (begin, end) => brush(begin, end),
     onScroll: (first, last) => strip.view(first, last, corpus.model.length),
   });
-  const strip = new Strip((share) => {
-    const position = Math.min(corpus.model.length - 1, Math.floor(share * corpus.model.length));
-    reader.set({ cursor: position });
-    reader.reveal(position);
-    seen(corpus.token(position));
-  });
+  const strip = stripOf(reader, corpus, seen);
 
   function seen(t) {
     if (t < 0) return;

@@ -125,3 +125,13 @@ export class Strip {
     context.globalAlpha = 1;
   }
 }
+
+/** The strip of a reader: where it is clicked the reader goes, and `seen` hears of the token there. */
+export function stripOf(reader, corpus, seen) {
+  return new Strip((share) => {
+    const position = Math.min(corpus.model.length - 1, Math.floor(share * corpus.model.length));
+    reader.set({ cursor: position });
+    reader.reveal(position);
+    seen(corpus.token(position));
+  });
+}
