@@ -134,6 +134,14 @@ def test_damage_is_an_error_of_ours_or_harmless(saved: Path, place: float, value
         read_state(damaged)
 
 
+@pytest.mark.parametrize("opcode", [b"\x8e", b"\x8d", b"\x96"])  # bytes, text and a byte array of eight-byte length
+def test_a_length_beyond_the_file_takes_no_memory(tmp_path: Path, opcode: bytes) -> None:
+    path = tmp_path / "long.pth"
+    path.write_bytes(b"\x80\x05" + opcode + (2**62).to_bytes(8, "little") + b".")
+    with pytest.raises(FailureError, match=r"long\.pth"):
+        read_state(path)
+
+
 def test_weights_are_taken(tmp_path: Path) -> None:
     source, target = small(seed=0), small(seed=1)
     save_file(source.state_dict(), tmp_path / "net.safetensors")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import mmap
 import os
 import pickletools
 import zipfile
@@ -151,7 +152,8 @@ def _read_zip(path: Path) -> Any:
 
 def _read_legacy(path: Path) -> Any:
     """The format before torch 1.6: four pickles (magic, version, system, content), keys, then each storage's bytes."""
-    with path.open("rb") as file:
+    # a mapped file gives what is there; an open one takes memory for whatever length a damaged file names
+    with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as file:
         if _follow(file, {}) != _LEGACY_MAGIC:
             raise _RefusedError("it is a pickle, but none that torch.save writes")
         _follow(file, {})
@@ -274,7 +276,7 @@ _MAKERS: dict[str, Callable[[], Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list,
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-def _follow(stream: io.BufferedIOBase | io.BufferedReader, storages: dict[str, _Storage]) -> Any:
+def _follow(stream: io.BytesIO | mmap.mmap, storages: dict[str, _Storage]) -> Any:
     """Follow one pickle's instructions up to its end, where the stream is left."""
     machine = _Machine(storages)
     stack, memo = machine.stack, machine.memo
