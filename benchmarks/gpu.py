@@ -19,9 +19,9 @@ import torch
 from elman.data.vocabulary import build
 from elman.generate import generate
 from elman.models.language import LanguageModel
-from elman.training.language_task import LanguageTask
 from elman.training.optimisers import build_optimiser
 from elman.training.settings import Settings
+from elman.training.systems.language_task import LanguageTask
 
 SYMBOLS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,;:!?-'\n&$3"
 

@@ -24,10 +24,10 @@ from elman.data.vocabulary import build
 from elman.models.language import LanguageModel
 from elman.runs import RunFolder
 from elman.training.display import QuietDisplay
-from elman.training.language_task import LanguageTask
 from elman.training.loop import Trainer
 from elman.training.schedules import Plan
 from elman.training.settings import Settings
+from elman.training.systems.language_task import LanguageTask
 
 SYMBOLS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,;:!?-'\n&$3"
 

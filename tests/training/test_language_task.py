@@ -19,11 +19,11 @@ from elman.models.language import LanguageModel
 from elman.runs import RunFolder
 from elman.training.choose import Request
 from elman.training.corpus import TextOptions
-from elman.training.language_run import Wishes, train_language_model
-from elman.training.language_task import LanguageTask
 from elman.training.loop import Outcome
 from elman.training.settings import Settings
 from elman.training.start import Reports
+from elman.training.systems.language import Wishes, train_language_model
+from elman.training.systems.language_task import LanguageTask
 
 
 def task(accumulate: int = 1, **sizes: Any) -> LanguageTask:

@@ -211,10 +211,10 @@ def test_recovers_when_half_the_rate_is_enough(workplace: Path, text: Path) -> N
     from elman.equations import cell
     from elman.training.choose import Request
     from elman.training.corpus import TextOptions
-    from elman.training.language_run import Wishes, train_language_model
-    from elman.training.language_task import LanguageTask
     from elman.training.settings import Settings
     from elman.training.start import Reports
+    from elman.training.systems.language import Wishes, train_language_model
+    from elman.training.systems.language_task import LanguageTask
 
     poisoned = []
     honest = LanguageTask.gradients

@@ -16,10 +16,10 @@ from elman.runs import RunFolder
 from elman.runs.tensors import read_tensors
 from elman.training.display import QuietDisplay
 from elman.training.evaluate import Evaluation
-from elman.training.language_task import LanguageTask
 from elman.training.loop import Trainer
 from elman.training.schedules import Plan
 from elman.training.settings import Settings
+from elman.training.systems.language_task import LanguageTask
 
 
 class Poisoned(LanguageTask):

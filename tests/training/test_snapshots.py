@@ -23,10 +23,10 @@ from elman.runs import RunFolder, list_snapshots, load, load_snapshot
 from elman.runs.snapshots import keep_snapshots, save_snapshot
 from elman.training import loop
 from elman.training.display import QuietDisplay
-from elman.training.language_task import LanguageTask
 from elman.training.loop import Trainer
 from elman.training.schedules import Plan, next_snapshot
 from elman.training.settings import Settings
+from elman.training.systems.language_task import LanguageTask
 
 
 def steps_of(wanted: int, total: int) -> list[int]:

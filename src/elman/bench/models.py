@@ -25,10 +25,10 @@ from elman.generate import generate
 from elman.models.language import LanguageModel
 from elman.runs import RunFolder
 from elman.training.display import QuietDisplay
-from elman.training.language_task import LanguageTask
 from elman.training.loop import Trainer
 from elman.training.schedules import Plan
 from elman.training.settings import Settings
+from elman.training.systems.language_task import LanguageTask
 
 VOCABULARY = build("characters", [SYMBOLS])
 RATE = 2e-3

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from elman.cli.flags import parse_options
 from elman.errors import ElmanError, MisuseError
 
 if TYPE_CHECKING:
@@ -55,13 +56,24 @@ def evaluate(
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default=False)] = None,
     backend: Annotated[str, typer.Option(help="auto, reference, torch, cpu or gpu.")] = "auto",
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of systems that are no language models, NAME=VALUE, such as beam=5; repeatable.", show_default=False
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure a model on a whole text: nats, bits and perplexity a token, the state carried from first to last."""
+    """Measure a model on data that it was not trained on.
+
+    A language model: nats, bits and perplexity a token of a whole text, the state carried from first to last. Other
+    systems: the scores that are usual for them.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
     from elman.runs import load
+    from elman.runs.model import LANGUAGE_MODELS
     from elman.training import compare, machine
 
     if sources and part:
@@ -69,7 +81,14 @@ def evaluate(
     if not sources and (encoding or errors):
         raise MisuseError("--encoding and --errors are for files; the run's own text is read as it was in training.")
     device, _ = machine.prepare(device, threads)
-    loaded = load(run, device=device, backend=backend, unknown=unknown)
+    loaded = load(run, device=device, backend=backend, unknown=unknown, systems=None)
+    if loaded.config["system"] not in LANGUAGE_MODELS:
+        if mix or streams != 1 or unknown or encoding or errors:
+            raise MisuseError("--mix, --streams, --unknown, --encoding and --errors are for language models.")
+        _other_system(loaded, run, sources, part, parse_options(option or [], "--option"), as_json)
+        return
+    if option:
+        raise MisuseError("--option is for systems that are no language models.")
     train = None
     if sources:
         text = compare.other_text(loaded, sources, encoding=encoding, errors=errors)
@@ -105,6 +124,25 @@ def evaluate(
         print(json.dumps(_as_json(result, text, rows, remark, mixed)))
     else:
         _print(result, text, rows, remark, mixed, mix or [], loaded)
+
+
+def _other_system(
+    loaded: LoadedRun, run: Path, sources: list[str] | None, part: str | None, options: dict[str, Any], as_json: bool
+) -> None:
+    from elman.training.display import score_text
+    from elman.training.journal import finite
+    from elman.training.systems import module
+
+    scores = module(loaded.config["system"]).evaluate_run(loaded, run, sources, part, options)
+    if as_json:
+        print(json.dumps({"run": str(run), **finite(scores.rows), **finite(scores.details)}))
+        return
+    width = max(len(name) for name in scores.rows)
+    for name, value in scores.rows.items():
+        shown = score_text(value) if isinstance(value, float) else "-" if value is None else f"{value}"
+        print(f"{name.replace('_', ' '):<{width}}  {shown}")
+    if scores.text:
+        print(f"\n{scores.text}")
 
 
 def _mixture(

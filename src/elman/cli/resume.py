@@ -25,7 +25,10 @@ def resume(
         float | None, typer.Option(help="New limit, counted from the very start.", show_default=False)
     ] = None,
     text: Annotated[
-        list[str] | None, typer.Option(help="Where the text lies now, if it was moved; repeatable.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "--data", "--text", help="Where the data lie now, if they were moved; repeatable.", show_default=False
+        ),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; default those of the run.", show_default=False)
@@ -41,7 +44,7 @@ def resume(
     from elman.training.start import Reports
     from elman.training.systems import resume_run
 
-    outcome, folder, _ = resume_run(
+    outcome, folder, config = resume_run(
         run,
         minutes=minutes,
         steps=steps,
@@ -51,4 +54,4 @@ def resume(
         sources=text,
         reports=Reports(quiet, as_json),
     )
-    tell(outcome, folder, quiet=quiet, as_json=as_json)
+    tell(outcome, folder, config["system"], quiet=quiet, as_json=as_json)

@@ -11,7 +11,18 @@ from elman.errors import FailureError, MisuseError
 from elman.files import write_whole
 
 FORMAT = 1
-SYSTEMS = ("language", "ngram")
+# by system the name that `elman train` has for it
+VERBS = {
+    "language": "lm",
+    "ngram": "ngram",
+    "classify": "classify",
+    "tag": "tag",
+    "translate": "translate",
+    "image": "image",
+    "caption": "caption",
+    "vqa": "vqa",
+    "video": "video",
+}
 
 
 def write_config(path: Path, config: dict[str, Any]) -> None:
@@ -19,7 +30,7 @@ def write_config(path: Path, config: dict[str, Any]) -> None:
 
     Args:
         path: ``config.json`` of the run folder.
-        config: JSON values; "system", "model" and "vocabulary" must be there.
+        config: JSON values; "system" and "model" must be there.
     """
     config = {
         "format": FORMAT,
@@ -48,10 +59,10 @@ def read_config(path: Path) -> dict[str, Any]:
         raise MisuseError(f"{path} has format {config.get('format')!r}; this version reads format {FORMAT}.")
     if config.get("checksum") != _checksum(config):
         raise FailureError(f"{path} was changed or damaged since it was written: its checksum does not match.")
-    if config.get("system") not in SYSTEMS:
-        raise MisuseError(f"{path} describes a system {config.get('system')!r}; known are {', '.join(SYSTEMS)}.")
-    if not isinstance(config.get("model"), dict) or not isinstance(config.get("vocabulary"), dict):
-        raise FailureError(f"{path} is damaged: it lacks the model or the vocabulary.")
+    if config.get("system") not in VERBS:
+        raise MisuseError(f"{path} describes a system {config.get('system')!r}; known are {', '.join(VERBS)}.")
+    if not isinstance(config.get("model"), dict) or not isinstance(config.get("vocabulary", {}), dict):
+        raise FailureError(f"{path} is damaged: it lacks the model, or its vocabulary is none.")
     return config
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,22 +14,30 @@ from torch import Tensor
 from elman.data.vocabulary import Vocabulary, from_json
 from elman.equations import EquationError
 from elman.errors import ElmanError, FailureError, MisuseError
-from elman.models.language import LanguageModel
 from elman.models.ngram import NgramModel
 from elman.models.shapes import compare_shapes
 from elman.runs.checkpoint import newest_tensors
-from elman.runs.config import read_config
+from elman.runs.config import VERBS, read_config
 from elman.runs.folder import RunFolder
 from elman.runs.tensors import read_tensors, shapes, write_tensors
 
-NETWORKS: dict[str, Any] = {"language": LanguageModel}
+# by system the class of its network, loaded when it is asked for
+NETWORKS = {
+    "language": "elman.models.language:LanguageModel",
+    "image": "elman.models.image_classifier:ImageClassifier",
+    "translate": "elman.models.translator:Translator",
+    "video": "elman.models.describer:VideoNetwork",
+    "vqa": "elman.models.vqa:VisualQA",
+}
+# what reads and writes one text, token by token
+LANGUAGE_MODELS = ("language", "ngram")
 
 
 class LoadedRun(NamedTuple):
-    """A trained model with what is needed to use it."""
+    """A trained model with what is needed to use it; ``vocabulary`` is that of its configuration, or None."""
 
     model: Any
-    vocabulary: Vocabulary
+    vocabulary: Any
     config: dict[str, Any]
 
 
@@ -49,6 +58,7 @@ def load(
     device: str | torch.device = "cpu",
     backend: str = "auto",
     unknown: str | None = None,
+    systems: Sequence[str] | None = LANGUAGE_MODELS,
 ) -> LoadedRun:
     """Open a run folder: the model with its best weights, its vocabulary and its configuration.
 
@@ -60,20 +70,23 @@ def load(
         device: where the model shall live; a run trained on a GPU opens on a CPU and back.
         backend: as for :class:`elman.nn.Recurrent`.
         unknown: another treatment of unseen symbols than the run's own.
+        systems: which ones the caller can use; None for any.
 
     Returns:
         The model in evaluation mode, the vocabulary, the configuration.
 
     Raises:
-        MisuseError: there is no run there, or it is of an unknown format.
+        MisuseError: there is no run there, it is of an unknown format, or of another system than was asked for.
         FailureError: its files are damaged or do not fit together.
     """
     folder = RunFolder.existing(run)
     config = read_config(folder.config)
-    try:
-        vocabulary = from_json(config["vocabulary"])
-    except ElmanError as error:
-        raise FailureError(f"{folder.config}: the vocabulary is damaged. {error}") from error
+    if systems is not None and config["system"] not in systems:
+        raise MisuseError(
+            f"{folder.path} is a run of `elman train {VERBS[config['system']]}`; this takes one of "
+            f"{', '.join(f'`elman train {VERBS[name]}`' for name in systems)}."
+        )
+    vocabulary = _vocabulary(folder, config)
     if not folder.model.is_file():
         raise FailureError(
             f"{folder.path} has no model.safetensors yet: its training was stopped before the first evaluation. "
@@ -88,13 +101,26 @@ def load(
             model = _load_network(folder, config, device, backend)
     except (MisuseError, EquationError) as error:
         raise FailureError(f"{folder.config}: the model cannot be built. {error}") from error
-    if model.vocabulary_size != vocabulary.size:
-        raise FailureError(
-            f"{folder.config}: the model knows {model.vocabulary_size} symbols, the vocabulary has {vocabulary.size}."
-        )
-    if unknown is not None:
-        vocabulary = vocabulary.with_unknown(unknown)
+    if vocabulary is not None:
+        if model.vocabulary_size != vocabulary.size:
+            raise FailureError(
+                f"{folder.config}: the model knows {model.vocabulary_size} symbols, "
+                f"the vocabulary has {vocabulary.size}."
+            )
+        if unknown is not None:
+            vocabulary = vocabulary.with_unknown(unknown)
     return LoadedRun(model, vocabulary, config)
+
+
+def _vocabulary(folder: RunFolder, config: Mapping[str, Any]) -> Vocabulary | None:
+    if "vocabulary" not in config:
+        if config["system"] in LANGUAGE_MODELS:
+            raise FailureError(f"{folder.config} is damaged: it lacks the vocabulary.")
+        return None
+    try:
+        return from_json(config["vocabulary"])
+    except ElmanError as error:
+        raise FailureError(f"{folder.config}: the vocabulary is damaged. {error}") from error
 
 
 def _load_network(
@@ -115,7 +141,8 @@ def _network(config: Mapping[str, Any]) -> Any:
     """
     if config["system"] not in NETWORKS:
         raise MisuseError(f"Its system is {config['system']!r}; this version knows {', '.join(NETWORKS)} and ngram.")
-    return NETWORKS[config["system"]]
+    module, _, name = NETWORKS[config["system"]].partition(":")
+    return getattr(import_module(module), name)
 
 
 def check_resumable(folder: RunFolder, config: Mapping[str, Any]) -> None:

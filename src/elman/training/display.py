@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
 
 from rich.console import Console, Group
@@ -34,6 +34,7 @@ class Report:
         epoch: passes over the training text.
         train_nats: loss since the last report, nats a token.
         valid_nats, best_nats: latest and best loss on the validation part, if there is one.
+        valid_scores: what else the latest evaluation measured.
         lr: learning rate.
         rate: tokens a second since the last report.
         unit: what a token is.
@@ -50,6 +51,7 @@ class Report:
     lr: float
     rate: float
     unit: str
+    valid_scores: Mapping[str, float] = field(default_factory=dict)
 
 
 class Display(Protocol):
@@ -102,7 +104,8 @@ class JsonDisplay(QuietDisplay):
     """One JSON object a line on standard output: evaluations as they come, the result last."""
 
     def evaluation(self, report: Report, best: bool) -> None:
-        self._print({"step": report.step, "train_nats": report.train_nats, "valid_nats": report.valid_nats})
+        scores = {f"valid_{name}": value for name, value in report.valid_scores.items()}
+        self._print({"step": report.step, "train_nats": report.train_nats, "valid_nats": report.valid_nats, **scores})
 
     @staticmethod
     def _print(values: Mapping[str, Any]) -> None:
@@ -221,7 +224,12 @@ def loss_text(report: Report) -> str:
         text += f"  valid {report.valid_nats:.4f} ({report.valid_nats / math.log(2):.3f})"
     if report.best_nats is not None:
         text += f"  best {report.best_nats:.4f}"
-    return text
+    return text + "".join(f"  {name} {score_text(value)}" for name, value in report.valid_scores.items())
+
+
+def score_text(value: float) -> str:
+    """A score with as many digits as say something: 0.8123, 34.1, 128."""
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
 
 
 def clock(seconds: float) -> str:

@@ -1,11 +1,11 @@
-"""The loss of a language model over a whole text."""
+"""The loss of a model, and of a language model over a whole text."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from elman.models.likelihood import block_nats, block_steps
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The loss of a model on a text.
+    """The loss of a model on data that it was not trained on.
 
     Attributes:
         nats: mean negative log-likelihood a predicted token; infinite where something impossible occurred.
@@ -26,6 +26,8 @@ class Evaluation:
         streams: 1 if the state was carried over the whole text.
         burn_in: tokens read before each further stream began to count.
         impossible: tokens to which the model gave no probability at all.
+        scores: what else was measured, by name, such as accuracy.
+        criterion: lower is better; decides which weights are kept where the loss is not what counts.
     """
 
     nats: float
@@ -34,6 +36,8 @@ class Evaluation:
     streams: int = 1
     burn_in: int = 0
     impossible: int = 0
+    scores: Mapping[str, float] = field(default_factory=dict)
+    criterion: float | None = None
 
     @property
     def bits(self) -> float:

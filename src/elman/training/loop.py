@@ -20,13 +20,14 @@ from elman.training.averaging import WeightAverage
 from elman.training.display import Display
 from elman.training.guard import Guard
 from elman.training.interrupts import StopRequest, stop_on_signals
-from elman.training.optimisers import build_optimiser
+from elman.training.optimisers import optimiser_of
 from elman.training.progress import Outcome, Progress
 from elman.training.reports import Reporter
 from elman.training.schedules import Plan, most_steps, next_snapshot, rate_factor
 from elman.training.settings import SEEDS, Settings
 from elman.training.snapshot import capture, give_back
 from elman.training.task import Task
+from elman.training.watch import present
 
 CHECKPOINT_SECONDS = 30.0
 
@@ -70,13 +71,12 @@ class Trainer:
         self.folder, self.display = folder, display
         self.after_evaluation = after_evaluation
         self.progress = Progress(seconds=spent)
-        self.optimiser = build_optimiser(
-            task.model, settings.optimizer, settings.lr, settings.weight_decay, settings.optimizer_options
-        )
+        self.optimiser = optimiser_of(task.model, settings)
         self.average = WeightAverage(task.model, settings.averaging) if settings.averaging else None
         self.guard = Guard()
         self.reporter = Reporter(folder, display, tensorboard)
         self.lr = settings.lr
+        self._unwanted = False
         self._saved_step = -1
         self._norm: torch.Tensor | None = None
         self._parameters: list[torch.Tensor] = [p for p in task.model.parameters() if p.requires_grad]
@@ -151,6 +151,8 @@ class Trainer:
                 self._checkpoint()
             if stopping:
                 return "early stop"
+            if self._unwanted:
+                return "pruned"
         return "done"
 
     def _is_sound(self) -> bool:
@@ -164,7 +166,7 @@ class Trainer:
         factor = rate_factor(settings, progress.step, self.plan.progress(progress.step), self.task.epoch)
         self.lr = settings.lr * factor * progress.rate_scale
         for group in self.optimiser.param_groups:
-            group["lr"] = self.lr
+            group["lr"] = self.lr * group["rate_scale"]
         if isinstance(self.optimiser, torch.optim.LBFGS):
             # its line search asks for loss and gradient again
             loss = float(self.optimiser.step(lambda: float(self._clipped_gradients())))
@@ -242,13 +244,17 @@ class Trainer:
         reporter.show(progress, self.plan, self.task, self.lr, at_once=True)
         with self._averaged():
             evaluation = self.task.evaluate()
-            if evaluation and not math.isfinite(evaluation.nats):
+            if evaluation and not (math.isfinite(evaluation.nats) and math.isfinite(evaluation.criterion or 0.0)):
                 return "the validation loss was no longer a number"
-            progress.valid_nats = evaluation.nats if evaluation else None
+            criterion = None
+            if evaluation:
+                progress.valid_nats, progress.valid_scores = evaluation.nats, dict(evaluation.scores)
+                criterion = evaluation.nats if evaluation.criterion is None else evaluation.criterion
             # without a validation part the last weights are the best there are
-            best = evaluation is None or progress.best_nats is None or evaluation.nats < progress.best_nats
+            best = criterion is None or progress.best_criterion is None or criterion < progress.best_criterion
             if best:
-                progress.best_nats, progress.best_step = progress.valid_nats, progress.step
+                progress.best_nats, progress.best_scores = progress.valid_nats, progress.valid_scores
+                progress.best_criterion, progress.best_step = criterion, progress.step
                 progress.without_gain = 0
                 self._save()
             else:
@@ -263,11 +269,14 @@ class Trainer:
                     "valid_bits": evaluation.bits,
                     "valid_perplexity": evaluation.perplexity,
                     "valid_tokens": evaluation.tokens,
+                    **{f"valid_{name}": value for name, value in evaluation.scores.items()},
                 }
                 reporter.write(progress, self.task, values)
             self.display.evaluation(reporter.standing(progress, self.plan, self.task, self.lr), best)
             fault = self._sample()
         self.after_evaluation(False)
+        if watch := present():
+            self._unwanted = watch.evaluated(self.plan.progress(progress.step), progress.best_criterion)
         self._elapse()
         reporter.restart_clock()
         return fault
@@ -377,7 +386,8 @@ class Trainer:
         progress = self.progress
         progress.seconds = before.seconds
         # the weights on the disk are those of the best evaluation, also if it was after the checkpoint
-        progress.best_nats, progress.best_step = before.best_nats, before.best_step
+        progress.best_nats, progress.best_scores = before.best_nats, before.best_scores
+        progress.best_criterion, progress.best_step = before.best_criterion, before.best_step
         tale = (
             f"At step {before.step} {fault} (learning rate {rate:.3g}); "
             f"the last good checkpoint is of step {progress.step}."

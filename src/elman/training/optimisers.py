@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from elman.errors import MisuseError
+from elman.training.settings import Settings
 
 # rates that are a sound start where the user gives none, for a hidden width of about 256
 USUAL_RATES = {
@@ -59,12 +60,25 @@ def optimiser_name(name: str) -> str:
     return known[name.lower()]
 
 
+def optimiser_of(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    """The optimiser that the settings describe; see :func:`build_optimiser`."""
+    return build_optimiser(
+        model,
+        settings.optimizer,
+        settings.lr,
+        settings.weight_decay,
+        settings.optimizer_options,
+        settings.rate_scales,
+    )
+
+
 def build_optimiser(
     model: nn.Module,
     name: str,
     lr: float,
     weight_decay: float = 0.0,
     options: Mapping[str, Any] | None = None,
+    rate_scales: Mapping[str, float] | None = None,
 ) -> torch.optim.Optimizer:
     """An optimiser over a model's parameters; weight decay is applied to matrices, not to biases and gains.
 
@@ -74,9 +88,13 @@ def build_optimiser(
         lr: learning rate.
         weight_decay: its strength.
         options: further arguments of that optimiser, such as ``{"betas": (0.9, 0.99)}``.
+        rate_scales: factor on the rate by beginning of the parameter's name, the longest that fits; parameters with 0
+            are frozen (``requires_grad`` is taken from them). Every group of the optimiser has its factor under
+            ``"rate_scale"``.
 
     Raises:
-        MisuseError: an unknown name, or arguments that this optimiser does not take.
+        MisuseError: an unknown name, arguments that this optimiser does not take, a beginning that no name has, or
+            nothing left to train.
     """
     kind = getattr(torch.optim, optimiser_name(name))
     known = inspect.signature(kind).parameters
@@ -87,18 +105,47 @@ def build_optimiser(
             raise MisuseError(f"{kind.__name__} takes no option {option!r}; it takes {takes}.")
     if weight_decay and "weight_decay" not in known:
         raise MisuseError(f"{kind.__name__} has no weight decay; leave --weight-decay out.")
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups: list[dict[str, Any]] | list[nn.Parameter] = parameters
-    if "weight_decay" in known:
-        # named even when zero: AdamW's own default is not
-        groups = [
-            {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
-            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-        ]
-        groups = [group for group in groups if group["params"]]
+    groups = _groups(model, weight_decay, rate_scales or {}, "weight_decay" in known)
     if "fused" in known and kind.__name__ in ("Adam", "AdamW", "SGD", "Adagrad") and "foreach" not in options:
         options.setdefault("fused", True)
     try:
-        return kind(groups, lr=lr, **options)
+        if kind is torch.optim.LBFGS and len(groups) > 1:
+            raise ValueError("it takes one rate for all parameters")
+        made = kind(groups, lr=lr, **options)
     except (TypeError, ValueError, RuntimeError) as error:
         raise MisuseError(f"{kind.__name__} cannot be used here: {error}") from error
+    for group in made.param_groups:
+        group["lr"] = lr * group["rate_scale"]
+    return made
+
+
+def _groups(
+    model: nn.Module, weight_decay: float, rate_scales: Mapping[str, float], decays: bool
+) -> list[dict[str, Any]]:
+    """Parameters by factor on the rate and by whether they decay; those with the factor 0 are frozen."""
+    unused = set(rate_scales)
+    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        prefix = max((p for p in rate_scales if name.startswith(p)), key=len, default=None)
+        unused.discard(prefix or "")
+        scale = 1.0 if prefix is None else rate_scales[prefix]
+        if scale == 0:
+            parameter.requires_grad_(False)
+        if not parameter.requires_grad:
+            continue
+        matrix = parameter.dim() >= 2
+        group = groups.setdefault((scale, matrix or not decays), {"params": [], "rate_scale": scale})
+        if decays:
+            # named even when zero: AdamW's own default is not
+            group["weight_decay"] = weight_decay if matrix else 0.0
+        group["params"].append(parameter)
+    if unused:
+        known = sorted({name.rpartition(".")[0] or name for name, _ in model.named_parameters()})
+        raise MisuseError(
+            f"No parameter's name begins with {sorted(unused)[0]!r}; the model has {', '.join(known[:12])}"
+            + (", ..." if len(known) > 12 else ".")
+        )
+    if not groups:
+        raise MisuseError("Every parameter is frozen: there is nothing to train.")
+    # matrices first, the usual rate first: the order of a checkpoint's optimiser state
+    return [groups[key] for key in sorted(groups, key=lambda key: (key[0] != 1.0, key[0], not key[1]))]

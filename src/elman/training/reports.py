@@ -101,6 +101,7 @@ class Reporter:
             train_nats=self.loss_sum / self.tokens if self.tokens else progress.train_nats,
             valid_nats=progress.valid_nats,
             best_nats=progress.best_nats,
+            valid_scores=progress.valid_scores,
             lr=lr,
             rate=self._rate,
             unit=task.unit,

@@ -32,6 +32,7 @@ class Settings:
         clip: bound on the gradient, 0 for none.
         clip_by: "norm" of all gradients together, or "value" of each.
         weight_decay: on matrices only.
+        rate_scales: factor on the learning rate by beginning of the parameter's name, the longest that fits; 0 freezes.
         averaging: decay of the moving average of the weights that is evaluated and saved; 0 for none.
         accumulate: groups of streams whose gradients are added before a step (less memory, same result).
         precision: "fp32" or "bf16" (autocast with float32 weights).
@@ -61,6 +62,7 @@ class Settings:
     clip: float = 1.0
     clip_by: str = "norm"
     weight_decay: float = 0.0
+    rate_scales: Mapping[str, float] = field(default_factory=dict)
     averaging: float = 0.0
     accumulate: int = 1
     precision: str = "fp32"
@@ -100,6 +102,9 @@ class Settings:
         _require(0 <= self.lr_floor <= 1, "lr_floor", self.lr_floor, "a share from 0 to 1")
         _require(0 < self.decay <= 1, "decay", self.decay, "a factor above 0, at most 1")
         _require(self.clip >= 0, "clip", self.clip, "a positive bound, or 0 for none")
+        for prefix, factor in self.rate_scales.items():
+            sound = math.isfinite(factor) and factor >= 0
+            _require(sound, "rate_scale", f"{prefix}={factor}", "PREFIX=FACTOR, the factor 0 or positive")
         _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or a positive number")
         _require(
             0 <= self.averaging < 1,

@@ -17,12 +17,13 @@ from elman.runs.model import check_resumable
 from elman.training import machine
 from elman.training.display import Display, choose_display
 from elman.training.loop import Trainer
-from elman.training.optimisers import build_optimiser
+from elman.training.optimisers import optimiser_of
 from elman.training.plot import plot_losses
 from elman.training.progress import Outcome
 from elman.training.schedules import Plan
 from elman.training.settings import Settings
 from elman.training.task import Task
+from elman.training.watch import present
 
 DEFAULT_MINUTES = 5.0
 PROBE_STEPS = 3
@@ -65,6 +66,8 @@ class Prepared:
 Prepare = Callable[[Settings, Display, Callable[[], float | None]], Prepared]
 # the task of a run's configuration with fresh weights: (config, settings, run, places of the data or None)
 Rebuild = Callable[[Mapping[str, Any], Settings, Path, Sequence[str] | None], Task]
+# by name of a system what makes its tasks again; MisuseError for a system that is not trained step by step
+Rebuilders = Callable[[str], Rebuild]
 
 
 def start(out: Path, settings: Settings, reports: Reports, prepare: Prepare) -> tuple[Outcome, RunFolder, dict]:
@@ -106,7 +109,7 @@ def start(out: Path, settings: Settings, reports: Reports, prepare: Prepare) -> 
                 "tensorboard": reports.tensorboard,
             },
             "versions": machine.versions(),
-            "command": machine.command(),
+            "command": watch.command if (watch := present()) else machine.command(),
         }
         folder = RunFolder.create(out)
         with folder.locked():
@@ -117,12 +120,12 @@ def start(out: Path, settings: Settings, reports: Reports, prepare: Prepare) -> 
             )
             write_config(folder.config, config)
             outcome = _run(trainer)
-    return outcome, folder, config
+    return _told(outcome, folder), folder, config
 
 
 def resume(
     run: Path,
-    rebuild: Mapping[str, Rebuild],
+    rebuilders: Rebuilders,
     *,
     minutes: float | None = None,
     steps: int | None = None,
@@ -136,7 +139,7 @@ def resume(
 
     Args:
         run: the run folder.
-        rebuild: by system, what makes its task again.
+        rebuilders: gives what makes a system's task again.
         minutes, steps, epochs: new limits in place of the old one, counted from the very start.
         threads, device: in place of the stored ones.
         sources: where the data lie now, if not where they lay; they must be the same.
@@ -150,10 +153,10 @@ def resume(
     """
     folder = RunFolder.existing(run)
     config = read_config(folder.config)
-    if config["system"] not in rebuild:
-        raise MisuseError(
-            f"{run} holds a {config['system']} model, which is trained in one go: there is nothing to resume."
-        )
+    try:
+        rebuild = rebuilders(config["system"])
+    except MisuseError as error:
+        raise MisuseError(f"{run} cannot be resumed. {error}") from error
     try:
         settings = Settings.from_json(config["training"]["settings"])
         first_plan = Plan(int(config["training"]["steps"]))
@@ -175,7 +178,7 @@ def resume(
             settings = replace(settings, minutes=minutes, steps=steps, epochs=epochs)
         settings = replace(settings, device=new_device, threads=new_threads)
         check_resumable(folder, config)
-        task = rebuild[config["system"]](config, settings, run, sources)
+        task = rebuild(config, settings, run, sources)
         if settings.to_json() != config["training"]["settings"]:
             config["training"]["settings"] = settings.to_json()
             write_config(folder.config, config)
@@ -190,17 +193,15 @@ def resume(
         gave_up = settings.patience and progress.without_gain >= settings.patience
         if progress.step >= trainer.plan.total or gave_up:
             display.note(f"{run} is finished: {progress.step:,} steps. Extend it with --minutes, --steps or --epochs.")
-            return Outcome("done", progress), folder, config
+            return _told(Outcome("done", progress), folder), folder, config
         display.note(f"Resuming at step {progress.step:,} of {trainer.plan.total:,}.")
         outcome = _run(trainer)
-    return outcome, folder, config
+    return _told(outcome, folder), folder, config
 
 
 def seconds_a_step(task: Task, settings: Settings) -> float:
     """Measure an optimiser step: the median of a few after two that warm caches and allocators."""
-    optimiser = build_optimiser(
-        task.model, settings.optimizer, settings.lr, settings.weight_decay, settings.optimizer_options
-    )
+    optimiser = optimiser_of(task.model, settings)
     times = []
     for _ in range(2 + PROBE_STEPS):
         begin = time.perf_counter()
@@ -243,6 +244,13 @@ def _trainer(
         drawn_at = time.monotonic()
 
     return Trainer(task, settings, plan, folder, display, tensorboard=tensorboard, spent=spent, after_evaluation=draw)
+
+
+def _told(outcome: Outcome, folder: RunFolder) -> Outcome:
+    """Tell who looks on; gives the outcome back."""
+    if watch := present():
+        watch.ended(outcome, folder)
+    return outcome
 
 
 def _run(trainer: Trainer) -> Outcome:

@@ -18,10 +18,10 @@ from elman.training import machine
 from elman.training.choose import Choice, Facts, Request, Sizes, choose
 from elman.training.corpus import TextOptions, describe_corpus, describe_data, read_again, refuse_inside, unit_of
 from elman.training.display import Display
-from elman.training.language_task import LanguageTask
 from elman.training.progress import Outcome
 from elman.training.settings import Settings
 from elman.training.start import Prepared, Reports, seconds_a_step, start
+from elman.training.systems.language_task import LanguageTask
 
 PROBE_DROPOUT = 0.2
 
@@ -89,9 +89,7 @@ def train_language_model(
     return start(out, wishes.request.settings, wishes.reports, prepare)
 
 
-def rebuild_language_task(
-    config: Mapping[str, Any], settings: Settings, run: Path, sources: Sequence[str] | None
-) -> LanguageTask:
+def rebuild(config: Mapping[str, Any], settings: Settings, run: Path, sources: Sequence[str] | None) -> LanguageTask:
     """The task of a stored run, with fresh weights.
 
     Args:
