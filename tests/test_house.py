@@ -22,7 +22,7 @@ FLOORS = (
     {"equations"},
     {"compile"},
     {"nn"},
-    {"data", "models"},
+    {"data", "metrics", "models"},
     {"runs"},
     {"training", "generate", "insight"},
     {"bench"},
