@@ -79,7 +79,9 @@ def test_what_is_looked_into_is_not_compiled() -> None:
 
 @pytest.mark.skipif(unsupported() is not None or not host_target().bf16, reason="this CPU has no bfloat16 products")
 @pytest.mark.parametrize("cell", ["lstm", "gru", "mut1", "sru"])
-@pytest.mark.parametrize(("hidden", "precision"), [(24, "bf16"), (32, "bf16"), (33, "bf16"), (32, "int8")])
+@pytest.mark.parametrize(
+    ("hidden", "precision"), [(24, "bf16"), (32, "bf16"), (33, "bf16"), (32, "int8"), (33, "int8")]
+)
 def test_smaller_weights_are_near(cell: str, hidden: int, precision: str) -> None:
     model = model_of(cell, hidden)
     exact = generate(model, LETTERS, prompt="a", length=30, seed=4)[0]

@@ -28,7 +28,7 @@ from elman.training.display import QuietDisplay
 from elman.training.loop import Trainer
 from elman.training.schedules import Plan
 from elman.training.settings import Settings
-from elman.training.systems.language_task import LanguageTask
+from elman.training.systems.language.task import LanguageTask
 
 VOCABULARY = build("characters", [SYMBOLS])
 RATE = 2e-3

@@ -34,11 +34,12 @@ def check_precision(model: Any, precision: str) -> None:
     """
     if precision not in PRECISIONS:
         raise MisuseError(f"The precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
-    if precision != "fp32" and not (can_draw(model) and host_target().bf16):
+    if precision != "fp32" and not can_draw(model):
         raise MisuseError(
-            f"Drawing in {precision} needs a language model that the compiled CPU backend can step, and a CPU with dot "
-            "products of bfloat16. Use fp32."
+            f"Drawing in {precision} needs a language model that the compiled CPU backend can step. Use fp32."
         )
+    if precision == "bf16" and not host_target().bf16:
+        raise MisuseError("Drawing in bf16 needs a CPU with dot products of bfloat16. Use fp32 or int8.")
 
 
 def can_draw(model: Any) -> bool:
@@ -72,7 +73,7 @@ def draws(
         uniforms: n to the next numbers [n, B].
         length: steps at most.
         follows: symbols that are fed, without being drawn, after a symbol.
-        precision: "fp32", "bf16" for weights in bfloat16, or "int8" for those of the readout in 8 bits beside that.
+        precision: "fp32", "bf16" for weights in bfloat16, or "int8" for weights in 8 bits.
 
     Yields:
         Of each step the ids [B] and their log-probabilities before the filters [B].
@@ -84,7 +85,7 @@ def draws(
     names = (*model.recurrence.matrices, *model.recurrence.vectors)
     parameters = [{name: model.recurrent.parameter(name, layer) for name in names} for layer in range(model.layers)]
     stepper = Stepper(
-        model.recurrence, parameters, model.embedding.weight, model.hidden, batch, half=precision != "fp32"
+        model.recurrence, parameters, model.embedding.weight, model.hidden, batch, cast(Format, precision)
     )
     sampler = Sampler(
         stepper.layers,

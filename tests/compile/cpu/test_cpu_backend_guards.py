@@ -22,6 +22,7 @@ from cpu_cases import Given, assert_close, everything, needs_backend, operands, 
 from elman.compile import engine
 from elman.compile.cpu import programs
 from elman.compile.cpu import run as compiled
+from elman.compile.cpu.stepper import Stepper
 from elman.compile.cpu.target import host_target
 from elman.equations import Recurrence, cell
 
@@ -129,9 +130,54 @@ def main(names: list[str], large: bool) -> None:
                     packed = any(what.endswith((".weights", "gathered")) for what in seen)
                     assert packed or not given.recurrence.matrices
                     assert_close(found, expected, 1e-6)
+    share_units(names)
     if large:
         look_up(names)
     print("done")
+
+
+def share_units(names: list[str]) -> None:
+    """The same with two threads at the units of the same rows."""
+    for name in names:
+        given = given_for(name, 3, 2, 100, 19, None)
+        expected = everything(given, "cpu")
+        for at_end in (True, False):
+            print(name, "units", "end" if at_end else "begin", flush=True)
+            seen: set[str] = set()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(programs, "_shares", lambda program, *_: (1, 2) if program.loop.divisible else (1, 1))
+                guard(patch, at_end, seen)
+                found = everything(given, "cpu")
+            assert ("meeting" in seen) == has_no_mean(given)
+            assert_close(found, expected)
+
+
+def draw_in_eight_bits(name: str) -> None:
+    """The layers of the sampling loop with weights in 8 bits."""
+    recurrence, hidden = cell(name), 21
+    shapes = recurrence.parameters(hidden, hidden)
+    generator = torch.Generator().manual_seed(0)
+    parameters = [{k: torch.randn(s, generator=generator) * 0.2 for k, s in shapes.items()} for _ in range(2)]
+    for rows in (1, 3):
+        found = []
+        for at_end in (None, True, False):
+            print(name, "8 bits", rows, at_end, flush=True)
+            stepper = Stepper(recurrence, parameters, torch.randn(5, hidden, generator=generator), hidden, rows, "int8")
+            seen: set[str] = set()
+            with pytest.MonkeyPatch.context() as patch:
+                if at_end is not None:
+                    guard(patch, at_end, seen)
+                for context in (each for each in stepper._alive if isinstance(each, programs.Context)):
+                    context.numbers({"t0": 0, "t1": 1})
+                    context.run()
+            assert at_end is None or any(what.endswith(".bytes") for what in seen)
+            found.append(stepper.state(1)["h"].isfinite().all())
+        assert all(found)
+    print("done")
+
+
+def has_no_mean(given: Given) -> bool:
+    return not any(node.op == "mean" for node in given.recurrence.graph.nodes)
 
 
 def look_up(names: list[str]) -> None:
@@ -154,8 +200,8 @@ def look_up(names: list[str]) -> None:
                     torch.autograd.grad(total, leaves, allow_unused=True)
 
 
-def in_a_process(names: list[str], large: bool) -> None:
-    code = f"import test_cpu_backend_guards as g; g.main({names!r}, {large})"
+def in_a_process(what: str) -> None:
+    code = f"import test_cpu_backend_guards as g; {what}"
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", code],
@@ -172,13 +218,17 @@ def in_a_process(names: list[str], large: bool) -> None:
 
 @pytest.mark.parametrize("name", ["lstm", "mut1"])
 def test_nothing_beyond_its_memory_is_touched(name: str) -> None:
-    in_a_process([name], False)
+    in_a_process(f"g.main([{name!r}], False)")
+
+
+def test_nothing_beyond_the_memory_of_eight_bits_is_touched() -> None:
+    in_a_process("g.draw_in_eight_bits('gru')")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 def test_nothing_beyond_any_memory_is_touched(name: str) -> None:
-    in_a_process([name], True)
+    in_a_process(f"g.main([{name!r}], True)")
 
 
 def test_the_guard_bites() -> None:

@@ -99,8 +99,9 @@ class Machine:
         self.programs.append((entry, binary))
         return len(self.programs) - 1
 
-    def call(self, number: int, slots: np.ndarray, threads: int) -> None:
+    def call(self, number: int, slots: np.ndarray, threads: int, together: bool = False) -> None:
         """Run a program on a copy of what the slots point to, and take over what it changed."""
+        assert not together, "the harness runs one thread after the other"
         entry, binary = self.programs[number]
         spans = reached(slots)
         places, size = [], -(-slots.nbytes // 64) * 64

@@ -109,3 +109,37 @@ def test_no_more_than_the_limit_is_kept(monkeypatch: pytest.MonkeyPatch) -> None
         with torch.no_grad():
             layer(torch.randn(steps, 2, 16))
         assert len(calls._known) <= 3
+
+
+@pytest.mark.parametrize(("name", "hidden"), [("lstm", 20), ("gru", 33), ("mut1", 16), ("mut1", 17), ("sru", 48)])
+def test_widths_that_fill_no_vector_and_sums_of_gradients_are_repeated(
+    name: str, hidden: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = operands(cell(name), 4, 3, hidden)
+    others = [changed(given, seed) for seed in range(4)]
+    found = [everything(each, "cpu") for each in others]
+    assert len(series()) == 2
+    monkeypatch.setattr(compiled, "repeated", lambda key, operands, constants, compute: compute())
+    for each, right in zip(found, (everything(other, "cpu") for other in others), strict=True):
+        assert_close(each, right, 0.0)
+
+
+@pytest.mark.parametrize("hidden", [20, 64])
+def test_tokens_are_repeated(hidden: int) -> None:
+    torch.manual_seed(0)
+    layer = elman.nn.Recurrent("lstm", 10, hidden, backend="cpu")
+    reference = elman.nn.Recurrent("lstm", 10, hidden, backend="reference")
+    reference.load_state_dict(layer.state_dict())
+    generator = torch.Generator().manual_seed(0)
+    for step in range(6):
+        # other ids, another table in another place
+        ids = torch.randint(0, 5, (7, 3), generator=generator)
+        tables = [torch.randn(5, 10, generator=torch.Generator().manual_seed(step)).requires_grad_() for _ in range(2)]
+        gradients = []
+        for each, table in zip((layer, reference), tables, strict=True):
+            y, final = each(ids, table=table)
+            total = y.square().sum() + final["c"].square().sum()
+            gradients.append([y, *torch.autograd.grad(total, [table, *each.parameters()])])
+        for mine, right in zip(*gradients, strict=True):
+            torch.testing.assert_close(mine, right, rtol=1e-4, atol=1e-5)
+    assert len(series()) == 2

@@ -16,6 +16,7 @@ from elman.compile.cpu.calls import new
 from elman.compile.cpu.copies import Jobs
 from elman.compile.cpu.extents import Extent
 from elman.compile.cpu.fold import fold
+from elman.compile.cpu.meeting import COUNTER, MEETING
 from elman.compile.cpu.memory import Layout, Memory
 from elman.compile.cpu.packing import pack_columns, units_of
 from elman.compile.cpu.passes import (
@@ -53,7 +54,7 @@ class _Plan:
 
 
 @lru_cache(maxsize=256)
-def _plan(program: Program, hidden: int, batch: int, rows: int, threads: int) -> _Plan:
+def _plan(program: Program, hidden: int, batch: int, rows: int, threads: int, meetings: int) -> _Plan:
     lanes = program.target.lanes
     units = units_of(hidden, lanes)
     layout, names, weights = Layout(), dict[str, list[str]](), []
@@ -68,6 +69,8 @@ def _plan(program: Program, hidden: int, batch: int, rows: int, threads: int) ->
             layout.own(name, rows, units * lanes)
         elif what in ("drows", "keep", "sum", "operand"):
             layout.part("scratch", name, batch, lanes if buffer.narrow else units * lanes)
+    if meetings:
+        layout.part("scratch", MEETING, meetings, COUNTER)
     for key, one, spread in packed_passes(program):
         chunks, places = units_of(hidden, spread * lanes), len(one.matrices)
         run = len(next(iter(one.matrices.values())))
@@ -102,10 +105,11 @@ def backward(
     extent, gather = kept.extent, operands.index is not None
     program = backward_program(kind.recurrence, kind.target, kind.half, kind.exact, gather, tuple(sequences))
     context = Context(program, extent, kind.hidden)
-    plan = _plan(program, kind.hidden, extent.batch, extent.rows, context.threads)
+    plan = _plan(program, kind.hidden, extent.batch, extent.rows, context.threads, context.meetings)
     memory, jobs = plan.layout.memory(), Jobs(kind.target)
+    context.meet(memory, jobs)
     slots = _slots_memory(kind, extent, len(step.slots)) if step.slots else None
-    _place_operands(kind, operands, kept, sequences, program, context)
+    _place_operands(kind, operands, kept, sequences, program, context, jobs)
     _place_results(kind, extent, plan, memory, slots, final, context, jobs)
     _pack(kind, operands, plan, memory, slots, context, jobs)
     jobs.run()
@@ -137,29 +141,30 @@ def _place_operands(
     sequences: Mapping[str, Tensor],
     program: Program,
     context: Context,
+    jobs: Jobs,
 ) -> None:
     """Give the loop what it reads: gradients that arrive, operands, and what the forward pass left."""
     context.index(operands.index)
     for name in program.loop.buffers:
         what, _, key = name.partition(":")
         if what == "given":
-            context.put(name, padded(sequences[key].to(kind.dtype), kind))
+            context.put(name, padded(sequences[key].to(kind.dtype), kind, jobs))
         elif what in ("state", "half", "stored"):
             piece = kept.memory.pieces[name]
             table = None if what == "stored" else kept.extent.full
             context.place(name, kept.memory.address(name), piece.nbytes, kept.memory.tensors[piece.tensor], table)
         elif what in OPERANDS:
-            tensor = _input(kind, operands, kept, int(key)) if what == "input" else None
+            tensor = _input(kind, operands, kept, int(key), jobs) if what == "input" else None
             if tensor is None:
-                tensor = operand_memory(kind, operands, what, int(key))
+                tensor = operand_memory(kind, operands, what, int(key), jobs)
             else:
                 context.numbers({f"{name}.stride": tensor.stride(0) * tensor.element_size()})
             context.put(name, tensor)
 
 
-def _input(kind: Kind, operands: Operands, kept: Kept, node: int) -> Tensor:
+def _input(kind: Kind, operands: Operands, kept: Kept, node: int, jobs: Jobs) -> Tensor:
     known = kept.memory.tensors.get(f"input:{node}")
-    return input_rows(kind, operands.inputs[node]) if known is None else known
+    return input_rows(kind, operands.inputs[node], jobs) if known is None else known
 
 
 def _place_results(
@@ -322,7 +327,10 @@ def _operand(kind: Kind, operands: Operands, kept: Kept, argument: int) -> Tenso
     if argument in operands.inputs:
         if operands.index is not None:
             return operands.inputs[argument].float().contiguous()
-        return _input(kind, operands, kept, argument)
+        jobs = Jobs(kind.target)
+        found = _input(kind, operands, kept, argument, jobs)
+        jobs.run()
+        return found
     if node.op != "state":
         return kept.memory[f"stored:{argument}"]
     memory = kept.memory[kind.sequence(node.name)]
@@ -335,27 +343,41 @@ def _operand(kind: Kind, operands: Operands, kept: Kept, argument: int) -> Tenso
 
 def _input_gradient(kind: Kind, operands: Operands, folded: _Folded, elementwise: Tensor | None, node: int) -> Tensor:
     """The gradient [rows, width] of what is as wide as x."""
-    total: Tensor | None = None
-    if elementwise is not None:
-        wide = folded.rows(elementwise.view(len(elementwise), 1, -1, kind.target.lanes))
-        total = wide.reshape(len(wide), -1)[:, : kind.hidden]
+    total = None if elementwise is None else _narrowed(kind, folded, elementwise)
     for run in dict(gradient_runs(kind.recurrence)).get(node, []):
-        part = _times(kind, folded.slots, [operands.matrices[matrix] for _, matrix in run], run[0][0])
-        total = part if total is None else total + part
+        total = _times(kind, folded.slots, [operands.matrices[matrix] for _, matrix in run], run[0][0], total)
     if total is None:
         return torch.zeros_like(operands.inputs[node])
     return total
 
 
-def _times(kind: Kind, slots: Tensor, matrices: list[Tensor], first: int) -> Tensor:
-    """The sum over slots, from the first on, of gradients [rows, padded] times matrices [hidden, K]: [rows, K]."""
+def _narrowed(kind: Kind, folded: _Folded, elementwise: Tensor) -> Tensor:
+    """Gradients [rows, padded] by row of the inputs, without what fills their vectors."""
+    if folded.index is None and kind.exact:
+        return elementwise
+    if folded.index is None:
+        result, jobs = new((len(elementwise), kind.hidden)), Jobs(kind.target)
+        rows, width = elementwise.shape
+        jobs.move(result.data_ptr(), kind.hidden, elementwise.data_ptr(), width, rows, kind.hidden)
+        jobs.run()
+        return result
+    wide = folded.rows(elementwise.view(len(elementwise), 1, -1, kind.target.lanes))
+    return wide.reshape(len(wide), -1)[:, : kind.hidden].contiguous()
+
+
+def _times(kind: Kind, slots: Tensor, matrices: list[Tensor], first: int, add: Tensor | None) -> Tensor:
+    """The sum over slots, from the first on, of gradients [rows, padded] times matrices [hidden, K]: [rows, K].
+
+    It is added to ``add``, which may be changed, if that is given.
+    """
     count, width, lanes = len(matrices), matrices[0].shape[1], kind.target.lanes
     if slots.dtype == torch.bfloat16:
         weight = functional.pad(torch.stack(matrices), (0, 0, 0, kind.padded - kind.hidden))
         gradient = slots[:, first : first + count].reshape(slots.shape[0], -1)
-        return torch.mm(gradient, weight.flatten(0, 1).to(kind.dtype))
+        product = torch.mm(gradient, weight.flatten(0, 1).to(kind.dtype))
+        return product if add is None else add + product
     packed = new((count * kind.padded * units_of(width, lanes) * lanes,))
     jobs, vectors = Jobs(kind.target), tile_shape(kind.target)[1]
     jobs.columns(packed.data_ptr(), matrices, count, vectors, units_of(width, vectors * lanes), narrow=True)
     jobs.run()
-    return times(_blocks(slots), packed, width, first * lanes, count * lanes)
+    return times(_blocks(slots), packed, width, first * lanes, count * lanes, add)

@@ -29,20 +29,22 @@ _LEAST_ADDRESS = 1 << 32
 _ALIGNED = 64
 
 Results = tuple[Tensor, ...]
+_Call = tuple[int, NDArray[np.int64], int, bool]
 
 
-def call(function: int, array: NDArray[np.int64], threads: int) -> None:
+def call(function: int, array: NDArray[np.int64], threads: int, together: bool = False) -> None:
     """Call ``function(array, thread)`` for every thread, and wait for the last.
 
     Args:
         function: the address of machine code ``void f(i64* context, i64 thread)``.
         array: its context, which is not changed.
         threads: into how many parts the work is cut.
+        together: the parts wait for each other; see :func:`elman.compile.cpu.threads.parallel`.
     """
     recording = _here.recording
     if recording is not None:
-        recording.calls.append((function, array.copy(), threads))
-    parallel(function, array.ctypes.data, threads)
+        recording.calls.append((function, array.copy(), threads, together))
+    parallel(function, array.ctypes.data, threads, together)
 
 
 def new(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
@@ -92,7 +94,7 @@ class Series:
     """Recorded calls.
 
     Args:
-        calls: function, array and threads.
+        calls: function, array, threads and whether they wait for each other.
         bases: for every address in the arrays, put together, its place, the number of its tensor and the bytes from
             there; tensors are counted through operands, what is made, and one for everything that is no result.
         made: shapes and types of the results.
@@ -103,7 +105,7 @@ class Series:
 
     def __init__(
         self,
-        calls: Sequence[tuple[int, NDArray[np.int64], int]],
+        calls: Sequence[_Call],
         bases: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
         made: Sequence[tuple[tuple[int, ...], torch.dtype]],
         room: int,
@@ -111,11 +113,11 @@ class Series:
         constants: Sequence[Tensor],
     ):
         self.about, self._constants = about, tuple(constants)
-        self._array = np.concatenate([array for _, array, _ in calls])
+        self._array = np.concatenate([array for _, array, *_ in calls])
         self._where, self._which, self._offset = bases
         self._made, self._room = tuple(made), room
-        starts = np.cumsum([0, *(8 * len(array) for _, array, _ in calls)]).tolist()
-        self._calls = [(function, start, count) for (function, _, count), start in zip(calls, starts, strict=False)]
+        starts = np.cumsum([0, *(8 * len(array) for _, array, *_ in calls)]).tolist()
+        self._calls = [(function, start, *how) for (function, _, *how), start in zip(calls, starts, strict=False)]
 
     def run(self, operands: Sequence[Tensor]) -> Results:
         """Make the calls.
@@ -132,8 +134,8 @@ class Series:
         array = self._array.copy()
         array[self._where] = np.array(addresses, dtype=np.int64)[self._which] + self._offset
         begin = array.ctypes.data
-        for function, start, threads in self._calls:
-            parallel(function, begin + start, threads)
+        for function, start, threads, together in self._calls:
+            parallel(function, begin + start, threads, together)
         return results
 
 
@@ -141,7 +143,7 @@ class _Recording:
     """The calls of one thread while they are made, and the memory made for them, which is kept until the end."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[int, NDArray[np.int64], int]] = []
+        self.calls: list[_Call] = []
         self.made: list[Tensor] = []
 
     def finish(
@@ -162,7 +164,7 @@ class _Recording:
         spans.sort()
         if any(second[0] < first[1] for first, second in pairwise(spans)):
             return None  # two operands share memory: an address may be one's or the other's
-        array = np.concatenate([each for _, each, _ in self.calls])
+        array = np.concatenate([each for _, each, *_ in self.calls])
         places = np.flatnonzero(array >= _LEAST_ADDRESS)
         begins = np.array([span[0] for span in spans], dtype=np.int64)
         found = np.searchsorted(begins, array[places], side="right") - 1

@@ -73,6 +73,7 @@ class Jobs:
             wide: floats of a row that are written; zero beyond the source's width.
         """
         source = self._plain(source)
+        self._kept.append(source)
         rows, width = source.shape
         self._add("copy", result, result_stride, source.data_ptr(), source.stride(0), rows, width, wide)
 

@@ -7,16 +7,16 @@ import torch
 from llvmlite import ir
 from torch import Tensor
 
+from elman.compile.cpu.calls import call, new
 from elman.compile.cpu.flow import counting, integer
 from elman.compile.cpu.target import Target
-from elman.compile.cpu.threads import parallel, threads_for
+from elman.compile.cpu.threads import threads_for
 from elman.compile.cpu.toolchain import load_code
 from elman.compile.cpu.vectors import I64, POINTER, Vectors
-from elman.compile.cpu.workspace import empty
 
 _SLOTS = (
     *("source", "source_row", "source_slot", "source_unit", "result", "result_row", "result_slot", "result_unit"),
-    *("rows", "slots", "units", "index", "threads"),
+    *("rows", "slots", "units", "size", "index", "threads"),
 )
 
 
@@ -34,14 +34,14 @@ def fold(gradients: Tensor, index: Tensor, size: int, target: Target) -> Tensor:
     """
     rows, slots, units, lanes = gradients.shape
     half = gradients.dtype == torch.bfloat16
-    result = empty((units, size, slots, lanes), torch.float32).zero_().permute(1, 2, 0, 3)
+    result = new((units, size, slots, lanes)).permute(1, 2, 0, 3)
     threads = threads_for(units)
     strides = [n * gradients.element_size() for n in gradients.stride()[:3]]
     places = [n * 4 for n in result.stride()[:3]]
-    values = [gradients.data_ptr(), *strides, result.data_ptr(), *places, rows, slots, units, index.data_ptr(), threads]
-    context = np.array(values, dtype=np.int64)
+    sizes = [rows, slots, units, size]
+    values = [gradients.data_ptr(), *strides, result.data_ptr(), *places, *sizes, index.data_ptr(), threads]
     code = load_code(f"fold {half}", lambda: _source(target, half), target)
-    parallel(code.address("fold"), context.ctypes.data, threads)
+    call(code.address("fold"), np.array(values, dtype=np.int64), threads)
     return result
 
 
@@ -58,6 +58,9 @@ def _source(target: Target, half: bool) -> str:
     with counting(b, thread, slot["units"], slot["threads"]) as unit:
         source_unit = b.add(slot["source"], b.mul(unit, slot["source_unit"]))
         result_unit = b.add(slot["result"], b.mul(unit, slot["result_unit"]))
+        # of one vector of units all rows and slots stand side by side
+        with counting(b, integer(0), b.mul(slot["size"], slot["slots"]), integer(1)) as place:
+            v.store(v.number(0.0), b.inttoptr(b.add(result_unit, b.mul(place, slot["result_slot"])), POINTER))
         with counting(b, integer(0), slot["rows"], integer(1)) as row:
             place = b.load(b.gep(index, [row], source_etype=I64), typ=I64, align=8)
             source_row = b.add(source_unit, b.mul(row, slot["source_row"]))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from elman.compile.cpu.calls import new
 from elman.compile.cpu.copies import Jobs
@@ -56,9 +54,20 @@ def gathered(kind: Kind, operands: Operands) -> Tensor:
         names = [[matrix for matrix, a in key if a == argument] for key in keys]
         if not any(names):
             continue
-        zero = value.new_zeros(kind.hidden, value.shape[1], dtype=torch.float32)
-        parts = [sum((operands.matrices[matrix] for matrix in each), start=zero) if each else zero for each in names]
-        weight = functional.pad(torch.stack(parts), (0, 0, 0, kind.padded - kind.hidden)).flatten(0, 1)
+        weight = _stacked(kind, [[operands.matrices[matrix] for matrix in each] for each in names], value.shape[1])
         table = times(value.float().contiguous(), pack_times(weight.t()), len(weight), add=table)
     assert table is not None  # there is a key, so there is an input
     return table
+
+
+def _stacked(kind: Kind, parts: list[list[Tensor]], width: int) -> Tensor:
+    """Sums of matrices [hidden, width] below each other, each filled up to whole vectors of units."""
+    stack, jobs = new((len(parts) * kind.padded, width)), Jobs(kind.target)
+    for slot, matrices in enumerate(parts):
+        begin, rows = stack.data_ptr() + slot * kind.padded * width * 4, kind.hidden if matrices else 0
+        if matrices:
+            jobs.copy(begin, width, sum(matrices[1:], start=matrices[0]), width)
+        if rows < kind.padded:
+            jobs.zeros(begin + rows * width * 4, kind.padded - rows, width)
+    jobs.run()
+    return stack

@@ -13,8 +13,10 @@ from torch.nn import functional
 from elman.compile.cpu.backward_values import backward_step
 from elman.compile.cpu.calls import new
 from elman.compile.cpu.copies import Jobs
+from elman.compile.cpu.eight import pack_eight, row_bytes
 from elman.compile.cpu.extents import Extent
 from elman.compile.cpu.gathered import gathered, multiplied_first
+from elman.compile.cpu.meeting import COUNTER, MEETING
 from elman.compile.cpu.memory import Layout, Memory
 from elman.compile.cpu.packing import pack_rows, units_of
 from elman.compile.cpu.programs import Context, Program, forward_program
@@ -139,6 +141,7 @@ def forward_plan(
     batch: int,
     rows: int,
     widths: tuple[int, ...],
+    meetings: int = 0,
 ) -> Plan:
     """How a forward program gets its memory.
 
@@ -149,6 +152,7 @@ def forward_plan(
         whole: states of which every step is kept; of the others two.
         batch, rows: of the extent.
         widths: of the matrices, in the order of the recurrence.
+        meetings: counters of threads that wait for each other.
     """
     lanes, half = program.target.lanes, program.loop.half
     padded = units_of(hidden, lanes) * lanes
@@ -169,11 +173,15 @@ def forward_plan(
             others.append(name)
             tensor, count = KEPT if what == "stored" else "scratch", rows if buffer.row == "cur" else batch
             layout.part(tensor, name, count, lanes if buffer.narrow else padded, dtype)
+    if meetings:
+        layout.part("scratch", MEETING, meetings, COUNTER)
     width_of = dict(zip(program.matrices, widths, strict=True))
     for key, one, spread in packed_passes(program):
         depth, chunks = width_of[one.matrices[min(one.matrices)][0]], units_of(hidden, lanes * spread)
         weights.append(_Weights(key, one, spread, chunks, depth))
-        if not half:
+        if program.loop.eight:
+            layout.part("scratch", f"{key}.bytes", batch, row_bytes(depth) // 4)
+        elif not half:
             layout.part("scratch", f"{key}.weights", chunks, depth * len(one.matrices) * spread * lanes)
     return Plan(layout, tuple(states), tuple(operands), tuple(others), tuple(weights))
 
@@ -237,8 +245,9 @@ def fill_forward(
     context.index(operands.index)
     matrices, hidden, batch = operands.matrices, kind.hidden, extent.batch
     widths = tuple([each.shape[1] for each in matrices.values()])
-    plan = forward_plan(program, hidden, kind.wanted, whole, batch, extent.rows, widths)
+    plan = forward_plan(program, hidden, kind.wanted, whole, batch, extent.rows, widths, context.meetings)
     memory, jobs = plan.layout.memory(), Jobs(kind.target)
+    context.meet(memory, jobs)
     for state, name, every in plan.states:
         piece, initial = memory.pieces[name], operands.states[state]
         address, owner = memory.address(name), memory.tensors[piece.tensor]
@@ -249,7 +258,7 @@ def fill_forward(
             memory[name][:batch, :hidden].copy_(initial)
             memory[name][:batch, hidden:].zero_()
     for what, node, buffer in plan.operands:
-        tensor = operand_memory(kind, operands, what, node)
+        tensor = operand_memory(kind, operands, what, node, jobs)
         context.put(buffer.name, tensor)
         if what in ("input", "gathered"):
             context.numbers({f"{buffer.name}.stride": tensor.stride(0) * tensor.element_size()})
@@ -259,14 +268,20 @@ def fill_forward(
         piece = memory.pieces[name]
         context.place(name, memory.address(name), piece.nbytes, memory.tensors[piece.tensor])
     for each in plan.weights:
+        if program.loop.eight:
+            packed, room = pack_eight(each.one, matrices, each.spread, kind.target.lanes), f"{each.key}.bytes"
+            iterations = each.depth, -(-each.depth // 4), row_bytes(each.depth)
+            context.weights(each.key, packed.data_ptr(), packed.nbytes, iterations, packed)
+            context.place(room, memory.address(room), memory.pieces[room].nbytes, memory.tensors["scratch"])
+            continue
         if kind.half:
             packed = pack_rows(each.one, matrices, each.spread, kind.target.lanes)
             context.weights(each.key, packed.data_ptr(), packed.nbytes, (1, packed.shape[1], 0), packed)
             continue
-        piece, address = memory.pieces[f"{each.key}.weights"], memory.address(f"{each.key}.weights")
+        weights, address = memory.pieces[f"{each.key}.weights"], memory.address(f"{each.key}.weights")
         parts = [matrices[each.one.matrices[place][0]] for place in sorted(each.one.matrices)]
         jobs.rows(address, parts, each.spread, each.chunks)
-        context.weights(each.key, address, piece.nbytes, (1, each.depth, 0), memory.tensors["scratch"])
+        context.weights(each.key, address, weights.nbytes, (1, each.depth, 0), memory.tensors["scratch"])
     jobs.run()
     return memory
 
@@ -291,16 +306,18 @@ def _last(kind: Kind, operands: Operands, extent: Extent, memory: Memory, whole:
     return final
 
 
-def operand_memory(kind: Kind, operands: Operands, what: str, node: int) -> Tensor:
-    """The memory of an operand as the loops read it, itself or a copy."""
+def operand_memory(kind: Kind, operands: Operands, what: str, node: int, jobs: Jobs) -> Tensor:
+    """The memory of an operand as the loops read it, itself or a copy, which is there when the jobs are done."""
     if what == "gathered":
         return gathered(kind, operands)
     if what == "input":
-        return input_rows(kind, operands.inputs[node])
-    return padded((operands.vectors if what == "vector" else operands.rows)[node].float(), kind)
+        return input_rows(kind, operands.inputs[node], jobs)
+    if what == "vector":
+        return padded(operands.vectors[node].float().unsqueeze(0), kind, jobs)
+    return padded(operands.rows[node].float(), kind, jobs)
 
 
-def input_rows(kind: Kind, tensor: Tensor) -> Tensor:
+def input_rows(kind: Kind, tensor: Tensor, jobs: Jobs) -> Tensor:
     """An input as the loops read it: whole vectors where x is used elementwise, rows at multiples of four bytes."""
     width = tensor.shape[-1]
     if "x" in kind.recurrence.square:
@@ -309,15 +326,24 @@ def input_rows(kind: Kind, tensor: Tensor) -> Tensor:
         wanted = width + width % 2 if kind.half else width
     if tensor.dtype == kind.dtype and wanted == width:
         return tensor if tensor.stride(-1) == 1 or width == 1 else tensor.contiguous()
+    if tensor.dtype == kind.dtype == torch.float32:
+        return padded(tensor, kind, jobs)
     rows = empty((tensor.shape[0], wanted), kind.dtype)
     rows[:, width:] = 0
     rows[:, :width].copy_(tensor)
     return rows
 
 
-def padded(tensor: Tensor, kind: Kind) -> Tensor:
+def padded(tensor: Tensor, kind: Kind, jobs: Jobs) -> Tensor:
+    """A matrix of the states' width, its rows filled up to whole vectors when the jobs are done."""
     missing = kind.padded - tensor.shape[-1]
-    return functional.pad(tensor, (0, missing)) if missing else tensor.contiguous()
+    if not missing:
+        return tensor.contiguous()
+    if tensor.dtype != torch.float32:
+        return functional.pad(tensor, (0, missing))
+    result = new((tensor.shape[0], kind.padded))
+    jobs.copy(result.data_ptr(), kind.padded, tensor, kind.padded)
+    return result
 
 
 def inputs_of(recurrence: Recurrence) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:

@@ -92,6 +92,7 @@ class Loop:
         loads: by position the buffer (and slot) that has a value: leaves, and values that an earlier round kept.
         given: in a backward loop by state's name the buffer of the sequence's gradient.
         buffers: all of them by name.
+        eight: products in 8 bits, forward only; see :mod:`elman.compile.cpu.eight`.
     """
 
     backward: bool
@@ -102,6 +103,12 @@ class Loop:
     loads: dict[int, tuple[Buffer, int]]
     given: dict[str, Buffer]
     buffers: dict[str, Buffer]
+    eight: bool = False
+
+    @property
+    def divisible(self) -> bool:
+        """Whether threads may share the units of a row: no sum runs over all of them."""
+        return not any(one.sums for one in self.rounds)
 
 
 SLOTS = "slots"

@@ -15,6 +15,7 @@ from elman.compile.cpu.calls import repeated
 from elman.compile.cpu.extents import Extent, even_extent, ragged_extent
 from elman.compile.cpu.memory import Memory, Piece
 from elman.compile.cpu.plain import plain_passes
+from elman.compile.cpu.shares import LATE, crowded
 from elman.compile.cpu.target import host_target, unsupported
 from elman.compile.hoist import linear
 from elman.compile.operations import evaluate, number
@@ -224,8 +225,9 @@ def _forward(
         own = kept.memory.tensors
         return (*own.values(), *(final[name] for name in kind.recurrence.states)), (tuple(own), kept.memory.pieces)
 
-    key = _key(kind, extent, index, tensors, "forward", train)
-    results, (names, pieces) = compute() if key is None else repeated(key, tensors, extent.tables, compute)
+    read = tensors if index is None else (*tensors, index)
+    key = _key(kind, extent, read, "forward", train, index is None)
+    results, (names, pieces) = compute() if key is None else repeated(key, read, (*extent.tables, LATE), compute)
     memory, final = dict(zip(names, results, strict=False)), results[len(names) :]
     return [_sequence(kind, memory, extent, name) for name in kind.wanted], final, memory, pieces
 
@@ -269,21 +271,19 @@ class _Passes(torch.autograd.Function):
 
         present = [gradient for gradient in gradients if gradient is not None]
         which = tuple([gradient is not None for gradient in gradients])
-        read = (*tensors, *memory, *present)
-        key = _key(kind, ctx.extent, index, read, "backward", needed, which)
-        results, found = compute() if key is None else repeated(key, read, ctx.extent.tables, compute)
+        read = (*tensors, *memory, *present) if index is None else (*tensors, index, *memory, *present)
+        key = _key(kind, ctx.extent, read, "backward", needed, which, index is None)
+        results, found = compute() if key is None else repeated(key, read, (*ctx.extent.tables, LATE), compute)
         by_key = dict(zip(found, results, strict=True))
         return (None, None, None, *(by_key.get(key) for key in keys))
 
 
-def _key(
-    kind: passes.Kind, extent: Extent, index: Tensor | None, tensors: Sequence[Tensor], *more: object
-) -> Hashable | None:
+def _key(kind: passes.Kind, extent: Extent, tensors: Sequence[Tensor], *more: object) -> Hashable | None:
     """What decides about the calls that a pass makes; None where torch computes between them."""
-    if kind.half or index is not None or not extent.even:
+    if kind.half or not extent.even:
         return None
     shapes = tuple([(each.shape, each.stride(), each.dtype, each.is_neg()) for each in tensors])
-    return kind, extent.steps, extent.batch, torch.get_num_threads(), shapes, *more
+    return kind, extent.steps, extent.batch, torch.get_num_threads(), crowded(extent.batch), shapes, *more
 
 
 def _present(names: tuple[str, ...], gradients: tuple[Tensor | None, ...]) -> dict[str, Tensor]:

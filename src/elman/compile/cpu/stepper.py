@@ -12,6 +12,7 @@ from torch import Tensor
 from elman.compile.cpu.extents import Extent
 from elman.compile.cpu.passes import Kind, Operands, fill_forward
 from elman.compile.cpu.programs import Context, forward_program
+from elman.compile.cpu.readout import Format
 from elman.compile.cpu.run import beforehand
 from elman.compile.cpu.sampler import Layer, StateBuffer
 from elman.compile.cpu.target import host_target
@@ -35,7 +36,8 @@ class Stepper:
         table: [V, input], what a symbol becomes for the lowest layer.
         hidden: the width of a state.
         batch: rows B.
-        half: weights, and what they are multiplied with, are bfloat16; states stay float32.
+        format: of weights and what they are multiplied with: "fp32"; "bf16"; "int8", each unit's weights and each
+            row's operands with a scale of their own. States stay float32.
 
     Attributes:
         tokens: int64 [B]: the symbols of the next step.
@@ -51,9 +53,10 @@ class Stepper:
         table: Tensor,
         hidden: int,
         batch: int,
-        half: bool = False,
+        format: Format = "fp32",
     ) -> None:
         self.recurrence, self.batch = recurrence, batch
+        half, eight = format == "bf16", format == "int8"
         target = host_target()
         kind = Kind(recurrence, target, half, hidden, (recurrence.output,))
         self.stride, self.hidden = kind.padded, hidden
@@ -73,7 +76,7 @@ class Stepper:
             extent = Extent(
                 2, batch, 2 * batch, counts, same if below is None else above, alternating, alternating, True
             )
-            program = forward_program(recurrence, target, half, kind.exact, below is None, False, kind.wanted)
+            program = forward_program(recurrence, target, half, kind.exact, below is None, False, kind.wanted, eight)
             step = forward_step(recurrence, below is None)
             # used elementwise it is read in whole vectors, where it lies
             width = kind.padded if half or "x" in recurrence.square else hidden
@@ -87,7 +90,7 @@ class Stepper:
                 {},
                 torch.from_numpy(self.tokens) if below is None else None,
             )
-            context = Context(program, extent, hidden, threads=1)
+            context = Context(program, extent, hidden, alone=True)
             memory = fill_forward(kind, operands, extent, program, context, frozenset())
             self._memory.append({name: memory[f"state:{name}"] for name in recurrence.states})
             halves = {name: memory.get(f"half:{name}") for name in recurrence.states}

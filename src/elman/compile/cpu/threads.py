@@ -15,7 +15,7 @@ from elman.compile.cpu.toolchain import load_code
 # GOMP_parallel calls @each on every thread of a team. A team may be larger than the work (the surplus does nothing) or
 # smaller (a thread then does the work of several).
 _SOURCE = """
-%task = type { ptr, i64, i64 }
+%task = type { ptr, i64, i64, i1 }
 @parallel = internal global ptr null
 @number = internal global ptr null
 @count = internal global ptr null
@@ -41,7 +41,17 @@ entry:
   %function = load ptr, ptr %task.function
   %ctx = load i64, ptr %task.ctx
   %threads = load i64, ptr %task.threads
-  br label %test
+  %task.together = getelementptr %task, ptr %task, i32 0, i32 3
+  %together = load i1, ptr %task.together
+  %few = icmp slt i64 %count, %threads
+  %alone = and i1 %few, %together
+  br i1 %alone, label %one, label %test
+one:
+  %first = icmp eq i64 %number, 0
+  br i1 %first, label %all, label %done
+all:
+  call void %function(i64 %ctx, i64 -1)
+  ret void
 test:
   %thread = phi i64 [ %number, %entry ], [ %next, %work ]
   %more = icmp slt i64 %thread, %threads
@@ -54,7 +64,7 @@ done:
   ret void
 }
 
-define void @launch(ptr %function, i64 %ctx, i64 %threads, i32 %team) {
+define void @launch(ptr %function, i64 %ctx, i64 %threads, i32 %team, i32 %together) {
 entry:
   %alone = icmp eq i32 %team, 1
   br i1 %alone, label %call, label %spread
@@ -68,6 +78,9 @@ spread:
   store ptr %function, ptr %task
   store i64 %ctx, ptr %task.ctx
   store i64 %threads, ptr %task.threads
+  %task.together = getelementptr %task, ptr %task, i32 0, i32 3
+  %waits = icmp ne i32 %together, 0
+  store i1 %waits, ptr %task.together
   %parallel = load ptr, ptr @parallel
   call void %parallel(ptr @each, ptr %task, i32 %team, i32 0)
   ret void
@@ -76,22 +89,24 @@ spread:
 
 # ctypes lets other Python threads run meanwhile.
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
-_LAUNCH = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int32)
+_LAUNCH = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int32, ctypes.c_int32)
 _PREPARE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-_Launch = Callable[[int, int, int, int], object]
+_Launch = Callable[[int, int, int, int, int], object]
 
 
-def parallel(function: int, ctx: int, threads: int) -> None:
+def parallel(function: int, ctx: int, threads: int, together: bool = False) -> None:
     """Call ``function(ctx, thread)`` for every thread, all at once, and wait for the last.
 
     Args:
         function: the address of machine code ``void f(i64* ctx, i64 thread)``.
         ctx: the address of its slots, which must live until this returns.
         threads: into how many parts the work is cut; every ``thread`` of 0 .. threads - 1 is run once.
+        together: the parts wait for each other. Where there are not as many threads at once, the function is called
+            once, with thread -1, and does all the work.
     """
     launch = _launch or _start()
     # The team is never smaller than torch's own: a change of size makes OpenMP end threads and begin new ones.
-    launch(function, ctx, threads, 1 if threads == 1 else max(threads, torch.get_num_threads()))
+    launch(function, ctx, threads, 1 if threads == 1 else max(threads, torch.get_num_threads()), together)
 
 
 def threads_for(rows: int) -> int:
@@ -115,7 +130,7 @@ def _start() -> _Launch:
     if functions is None:
         _launch = _python_threads()
     else:
-        code = load_code(f"threads 1 {_SOURCE}", lambda: _SOURCE, host_target())
+        code = load_code(f"threads 2 {_SOURCE}", lambda: _SOURCE, host_target())
         _PREPARE(code.address("prepare"))(*functions)
         _launch = _LAUNCH(code.address("launch"))
     return _launch
@@ -146,8 +161,11 @@ def _python_threads() -> _Launch:
     # Never short of workers, since functions may wait for each other; they come into being only as they are needed.
     pool = ThreadPoolExecutor(max_workers=4096, thread_name_prefix="elman")
 
-    def launch(function: int, ctx: int, threads: int, team: int) -> None:
+    def launch(function: int, ctx: int, threads: int, team: int, together: int) -> None:
         entry = _ENTRY(function)
+        if together and threads > 1:  # the system may refuse a further thread when others already wait for it
+            entry(ctx, -1)
+            return
         others = [pool.submit(entry, ctx, thread) for thread in range(1, threads)]
         entry(ctx, 0)
         for other in others:
