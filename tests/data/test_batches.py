@@ -66,15 +66,17 @@ def test_another_text_or_batch_cannot_be_resumed() -> None:
         Streams(np.arange(9), 1, 1).position = -1
 
 
-@given(st.integers(2, 300), st.integers(1, 4), st.integers(1, 5), st.integers(1, 9))
-def test_processes_share_the_streams(length: int, world: int, each: int, unroll: int) -> None:
+@given(st.integers(2, 300), st.integers(1, 4), st.integers(1, 12), st.integers(1, 9))
+def test_processes_share_the_streams(length: int, world: int, batch: int, unroll: int) -> None:
     tokens = np.arange(length)
-    if length - 1 < world:
-        with pytest.raises(MisuseError, match="for each process"):
-            Streams(tokens, world * each, unroll, rank=0, world=world)
+    whole = Streams(tokens, batch, unroll)
+    if whole.batch < world:
+        with pytest.raises(MisuseError, match="each needs one"):
+            Streams(tokens, batch, unroll, rank=0, world=world)
         return
-    shares = [Streams(tokens, world * each, unroll, rank=rank, world=world) for rank in range(world)]
-    whole = Streams(tokens, shares[0].batch, shares[0].unroll)
+    shares = [Streams(tokens, batch, unroll, rank=rank, world=world) for rank in range(world)]
+    assert sum(share.rows for share in shares) == whole.rows == whole.batch
+    assert max(share.rows for share in shares) - min(share.rows for share in shares) <= 1
     for _ in range(whole.steps + 1):
         windows = [share.next() for share in shares]
         expected = whole.next()
@@ -94,7 +96,7 @@ def test_tiny_texts_get_smaller_batches_and_say_so() -> None:
 
 @pytest.mark.parametrize(
     ("length", "batch", "unroll", "world"),
-    [(1, 1, 1, 1), (0, 1, 1, 1), (9, 0, 1, 1), (9, 1, 0, 1), (9, 3, 1, 2)],
+    [(1, 1, 1, 1), (0, 1, 1, 1), (9, 0, 1, 1), (9, 1, 0, 1), (9, 2, 1, 3)],
 )
 def test_what_cannot_be(length: int, batch: int, unroll: int, world: int) -> None:
     with pytest.raises(MisuseError):

@@ -21,12 +21,12 @@ from elman.errors import FailureError, MisuseError
 from elman.models.language import LanguageModel
 from elman.runs import RunFolder, list_snapshots, load, load_snapshot
 from elman.runs.snapshots import keep_snapshots, save_snapshot
-from elman.training import loop
+from elman.training import keeper
 from elman.training.display import QuietDisplay
 from elman.training.loop import Trainer
 from elman.training.schedules import Plan, next_snapshot
 from elman.training.settings import Settings
-from elman.training.systems.language_task import LanguageTask
+from elman.training.systems.language.task import LanguageTask
 
 
 def steps_of(wanted: int, total: int) -> list[int]:
@@ -147,7 +147,7 @@ def test_ruined_weights_are_not_kept_and_a_return_takes_its_steps_anew(
         taken.append(step)
         save_snapshot(folder, step, tensors)
 
-    monkeypatch.setattr(loop, "save_snapshot", save)
+    monkeypatch.setattr(keeper, "save_snapshot", save)
     made = trainer(tmp_path / "run", Poisoned, snapshots=40, checkpoint_every=20, eval_every=40)
     outcome = made.run()
     assert taken == [*range(1, 25), *range(21, 41)]

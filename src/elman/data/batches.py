@@ -16,16 +16,16 @@ IGNORED = -100  # the target that torch's cross-entropy leaves out
 _HELD = 64 << 20  # bytes of a mapped token file that are read before its memory is let go
 
 
-def geometry(tokens: int, batch: int, unroll: int, world: int = 1) -> tuple[int, int, int]:
+def geometry(tokens: int, batch: int, unroll: int) -> tuple[int, int, int]:
     """What a text of so many tokens can carry of the streams and steps that were asked for.
 
-    Every stream should fill one window at least: a short text gets fewer streams, still a multiple of the processes.
+    Every stream should fill one window at least: a short text gets fewer streams.
 
     Returns:
         Streams, steps of a window, and tokens that each stream predicts in a pass.
     """
     predicted = tokens - 1
-    batch = min(batch, max(predicted // unroll // world, 1) * world)
+    batch = min(batch, max(predicted // unroll, 1))
     length = predicted // batch
     return batch, min(unroll, length), length
 
@@ -63,12 +63,11 @@ class Streams:
         batch: B, over all processes together.
         unroll: T, the largest number of steps of a window.
         rank: which share of the streams this process has.
-        world: number of processes; each has B / world neighbouring streams.
+        world: number of processes; each has neighbouring streams, as many as another or one more.
         ignore: ids that are never predicted; as targets they become -100.
 
     Raises:
-        MisuseError: a batch or unroll below 1, fewer than two tokens, or streams that `world` does not
-            divide.
+        MisuseError: a batch or unroll below 1, fewer than two tokens, or fewer streams than processes.
     """
 
     def __init__(
@@ -83,23 +82,21 @@ class Streams:
     ) -> None:
         if batch < 1 or unroll < 1:
             raise MisuseError(f"Batch {batch} and unroll {unroll} must both be at least 1.")
-        if not 0 <= rank < world or batch % world:
-            raise MisuseError(f"{batch} streams cannot be shared equally by {world} processes.")
-        predicted = len(tokens) - 1
-        if predicted < world:
-            raise MisuseError(
-                f"{len(tokens)} tokens are too few: {world + 1} are needed, one to read and one to predict"
-                + ("." if world == 1 else " for each process.")
-            )
+        if len(tokens) < 2:
+            raise MisuseError(f"{len(tokens)} tokens are too few: 2 are needed, one to read and one to predict.")
         self.notices: list[str] = []
-        self.batch, self.unroll, self.length = geometry(len(tokens), batch, unroll, world)
+        self.batch, self.unroll, self.length = geometry(len(tokens), batch, unroll)
         if (self.batch, self.unroll) != (batch, unroll):
             self.notices.append(
                 f"{len(tokens):,} tokens are too few for {batch} streams of {unroll} steps; "
                 f"batch {self.batch} and unroll {self.unroll} are used."
             )
-        share = self.batch // world
-        mine = slice(rank * share, (rank + 1) * share)
+        if not 0 <= rank < world <= self.batch:
+            raise MisuseError(
+                f"{self.batch} streams cannot be shared by {world} processes; each needs one. "
+                "Give a larger --batch or a longer text, or start fewer processes."
+            )
+        mine = slice(rank * self.batch // world, (rank + 1) * self.batch // world)
         used = self.batch * self.length
         self._inputs = tokens[:used].reshape(self.batch, self.length)[mine]
         self._targets = tokens[1 : used + 1].reshape(self.batch, self.length)[mine]
@@ -111,6 +108,11 @@ class Streams:
     def steps(self) -> int:
         """Windows in a pass."""
         return windows(self.length, self.unroll)
+
+    @property
+    def rows(self) -> int:
+        """Streams of this process."""
+        return len(self._inputs)
 
     @property
     def predicted(self) -> int:

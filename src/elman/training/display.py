@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from elman.training.journal import finite
+from elman.training.launch import leads
 
 SAMPLE_SECONDS = 20.0
 SAMPLE_LINES = 8
@@ -97,6 +98,13 @@ class QuietDisplay:
         pass
 
     def sample(self, step: int, text: str) -> None:
+        pass
+
+
+class SilentDisplay(QuietDisplay):
+    """Says nothing at all: one of several processes speaks for the others."""
+
+    def warn(self, text: str) -> None:
         pass
 
 
@@ -242,6 +250,8 @@ def clock(seconds: float) -> str:
 
 def choose_display(title: str, *, quiet: bool, as_json: bool) -> Display:
     """The display that suits the flags and the terminal."""
+    if not leads():
+        return SilentDisplay()
     if as_json:
         return JsonDisplay()
     if quiet:

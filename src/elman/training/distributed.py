@@ -1,9 +1,9 @@
 """Several processes that train one model on shares of every batch.
 
-torchrun starts them and tells each its place. Each works on its own rows of the batch; gradients are added up before the
-optimiser's step, so all hold the same weights and take the same steps. What is decided by a clock, a signal, a file or a
-measurement is decided by process 0 and agreed upon, so that none waits for another that went elsewhere. What is sent is
-numbers and JSON; nothing is unpickled.
+torchrun starts them and tells each its place. Each works on its own rows of the batch; gradients are added up before
+the optimiser's step, so all hold the same weights and take the same steps. What is decided by a clock, a signal, a file
+or a measurement is decided by process 0 and agreed upon, so that none waits for another that went elsewhere. What is
+sent is numbers and JSON; nothing is unpickled.
 
 Gradients are averaged once a step in one flat all-reduce and not by DistributedDataParallel: backpropagation through
 time gives all gradients at its very end, so there is no computation left for DDP to hide the sending behind, and its
@@ -12,9 +12,10 @@ hooks would send for each group of an accumulation and each call of a line searc
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import math
-import os
 import signal
 import threading
 import time
@@ -25,8 +26,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from elman.errors import ElmanError, FailureError, MisuseError
+from elman.training.launch import launched, leads, neighbours
 
 Value = TypeVar("Value")
 
@@ -36,24 +40,15 @@ PATIENCE = timedelta(hours=2)
 TELLING_SECONDS = 2.0
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
-_board: distributed.Store | None = None
+_board: Store | None = None
+_trainings = itertools.count()
 
 
 class Step(NamedTuple):
     """What all processes together did in a step: the mean loss in nats and the predictions that it is a mean over."""
 
-    loss: float
+    loss: float | Tensor
     predictions: int
-
-
-def launched() -> int:
-    """How many processes torchrun started for this training; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def neighbours() -> tuple[int, int]:
-    """This process's number among those of its machine, and how many they are."""
-    return int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def world() -> tuple[int, int]:
@@ -61,11 +56,6 @@ def world() -> tuple[int, int]:
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
-
-
-def leads() -> bool:
-    """Whether this process is the one that writes and speaks: the first, or the only one."""
-    return launched() == 1 or int(os.environ.get("RANK", "0")) == 0
 
 
 def own_rows(count: int) -> slice:
@@ -77,11 +67,7 @@ def own_rows(count: int) -> slice:
     Returns:
         Neighbouring rows; shares differ by one row at most and may be empty where there are fewer rows than processes.
     """
-    return share(count, *world())
-
-
-def share(count: int, rank: int, size: int) -> slice:
-    """Rows of one of several processes; see :func:`own_rows`."""
+    rank, size = world()
     return slice(rank * count // size, (rank + 1) * count // size)
 
 
@@ -94,18 +80,17 @@ def check_batch(batch: int) -> None:
     _, size = world()
     if batch < size:
         raise MisuseError(
-            f"A batch of {batch} cannot be shared by {size} processes. Give a --batch of {size} or more, or start fewer."
+            f"A batch of {batch} cannot be shared by {size} processes; each needs a row. "
+            "Give a larger --batch, or start fewer processes."
         )
 
 
 @contextmanager
-def joined(device: str) -> Iterator[None]:
+def joined() -> Iterator[None]:
     """Within the block this process works with the others that torchrun started; alone it changes nothing.
 
-    Processes that end with an error tell it to the others, which would wait for them in vain.
-
-    Args:
-        device: "cpu" or "cuda", which is then the one of this process's number on its machine.
+    Of the GPUs of a machine each process takes the one of its own number there. Processes that end with an error tell
+    it to the others, which would wait for them in vain.
 
     Raises:
         FailureError: the others cannot be reached.
@@ -116,14 +101,16 @@ def joined(device: str) -> Iterator[None]:
         yield
         return
     local, beside = neighbours()
-    backend = "gloo"
-    if device == "cuda":
-        torch.cuda.set_device(local % torch.cuda.device_count())
+    backend, devices = "gloo", torch.cuda.device_count()
+    if devices:
+        torch.cuda.set_device(local % devices)
         # nccl refuses processes that share a GPU
-        backend = "cpu:gloo,cuda:nccl" if beside <= torch.cuda.device_count() else "gloo"
+        backend = "cpu:gloo,cuda:nccl" if beside <= devices else "gloo"
     try:
-        store, rank, size = next(distributed.rendezvous("env://", timeout=PATIENCE))
-        _board = distributed.PrefixStore("elman", store)
+        store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+        # a verb may train several times, such as once a fold, and each time the processes meet anew
+        store = PrefixStore(f"training/{next(_trainings)}", store)
+        _board = PrefixStore("told", store)
         distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     except (RuntimeError, ValueError, KeyError) as error:
         raise FailureError(f"The processes of this training did not find each other: {error}") from error
@@ -147,12 +134,12 @@ def agreed(produce: Callable[[], Value]) -> Value:
     """What process 0 finds, in all processes.
 
     Args:
-        produce: called in process 0 only; gives JSON values.
+        produce: called in process 0 only; gives JSON values, or numbers of numpy and torch.
     """
     rank, size = world()
     if size == 1:
         return produce()
-    text = json.dumps(produce()).encode() if rank == 0 else b""
+    text = json.dumps(produce(), default=float).encode() if rank == 0 else b""
     length = torch.tensor([len(text)])
     with _together():
         distributed.broadcast(length, 0)
@@ -197,14 +184,28 @@ def same(text: str) -> bool:
 # ---------------------------------------------------------------- tensors
 
 
+def part_randomness() -> None:
+    """Let what each process draws differ from the others', once all have built the same model from the same seed."""
+    rank, _ = world()
+    if rank:
+        torch.manual_seed(apart(torch.get_rng_state(), rank))
+
+
+def apart(state: Tensor, rank: int) -> int:
+    """A seed that follows from the state of a generator and the number of a process."""
+    digest = hashlib.sha256(state.numpy().tobytes() + rank.to_bytes(4, "little")).digest()
+    return int.from_bytes(digest[:4], "little")
+
+
 @torch.no_grad()
 def share_weights(model: nn.Module) -> None:
     """Give all processes the parameters and buffers of process 0."""
     if world()[1] == 1:
         return
-    with _together():
-        for tensor in (*model.parameters(), *model.buffers()):
-            distributed.broadcast(tensor.data, 0)
+    for tensor in (*model.parameters(), *model.buffers()):
+        whole = tensor.detach().contiguous()
+        _broadcast(whole)
+        tensor.copy_(whole)
 
 
 @torch.no_grad()
@@ -225,9 +226,9 @@ def combine(model: nn.Module, parameters: Sequence[Tensor], loss: Tensor, predic
     Raises:
         FailureError: another process ended, or is elsewhere.
     """
-    rank, size = world()
+    _, size = world()
     if size == 1:
-        return Step(float(loss), predictions)
+        return Step(loss, predictions)
     # a process without predictions says nothing, not even that its empty mean is no number
     own = float(loss) * predictions if predictions else 0.0
     found = [float(parameter.grad is not None) for parameter in parameters]
@@ -300,13 +301,17 @@ def shared_tensors(produce: Callable[[], tuple[dict[str, Tensor], Any]]) -> tupl
     header, values = agreed(lambda: [header, values])
     found: dict[str, Tensor] = {}
     for name, kind, shape in header:
-        # as bytes: gloo does not send every type
-        whole = tensors[name].contiguous() if rank == 0 else torch.empty(shape, dtype=getattr(torch, kind))
-        if whole.numel():
-            with _together():
-                distributed.broadcast(whole.reshape(-1).view(torch.uint8), 0)
-        found[name] = whole
+        found[name] = tensors[name].contiguous() if rank == 0 else torch.empty(shape, dtype=getattr(torch, kind))
+        _broadcast(found[name])
     return found, values
+
+
+def _broadcast(whole: Tensor) -> None:
+    """Overwrite a contiguous tensor by that of process 0."""
+    if whole.numel():
+        with _together():
+            # as bytes: gloo does not send every type
+            distributed.broadcast(whole.reshape(-1).view(torch.uint8), 0)
 
 
 def _running_statistics(model: nn.Module) -> list[Tensor]:
@@ -345,8 +350,8 @@ def _together() -> Iterator[None]:
                     raise FailureError(f"Process {number} of this training ended: {sentence}") from error
             time.sleep(0.05)
         raise FailureError(
-            "Another process of this training ended or cannot be reached any more; it goes on from the last checkpoint "
-            "with the same command and `elman resume RUN`."
+            "Another process of this training ended or cannot be reached any more. "
+            "Go on from the last checkpoint with: torchrun --nproc-per-node N -m elman resume RUN"
         ) from error
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from elman.data.epochs import Epochs
-from elman.training.distributed import own_rows, world
+from elman.training.distributed import agreed, own_rows, world
 from elman.training.evaluate import Evaluation
 from elman.training.schedules import most_steps
 from elman.training.settings import SEEDS, Settings
@@ -117,9 +118,15 @@ class EpochTask:
 
     @torch.inference_mode()
     def evaluate(self) -> Evaluation | None:
+        # one process evaluates: the scores of most systems are no sums over examples
+        found = agreed(self._evaluated)
+        return None if found is None else Evaluation(**found)
+
+    def _evaluated(self) -> dict[str, Any] | None:
         self.model.eval()
         try:
-            return self.examples.evaluate()
+            evaluation = self.examples.evaluate()
+            return None if evaluation is None else asdict(evaluation)
         finally:
             self.model.train()
 
@@ -136,6 +143,42 @@ class EpochTask:
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         self.epochs.load_state_dict(facts["epochs"])
+
+
+def planned(
+    examples: Examples,
+    settings: Settings,
+    given: Collection[str],
+    seconds_left: Callable[[], float | None],
+    *,
+    evaluations: int = 20,
+    warmup: int = 100,
+) -> tuple[EpochTask, Settings, int]:
+    """A training on examples, complete.
+
+    Args:
+        examples: model and data.
+        settings: with at least one limit.
+        given: names of the settings that are the user's own; "eval_every" and "warmup" are chosen if not among them.
+        seconds_left: until a limit in minutes, None without one.
+        evaluations: how often the validation part is read, where the user does not say.
+        warmup: at most so many steps of linear warm-up, where the user does not say; a tenth of a short training.
+
+    Returns:
+        The task, its settings and its optimiser steps.
+
+    Raises:
+        MisuseError: a backend that cannot run the model; it is refused here, before anything is written.
+    """
+    task = EpochTask(examples, settings)
+    with torch.no_grad():
+        examples.loss(examples.batch(np.zeros(1, dtype=np.int64), torch.Generator())[0])
+    steps = plan_steps(task, settings, seconds_left)
+    if "eval_every" not in given:
+        settings = replace(settings, eval_every=max(1, -(-steps // evaluations)))
+    if "warmup" not in given:
+        settings = replace(settings, warmup=min(warmup, steps // 10))
+    return task, settings, steps
 
 
 def plan_steps(task: Task, settings: Settings, seconds_left: Callable[[], float | None]) -> int:

@@ -13,6 +13,8 @@ import torch
 
 from elman.errors import MisuseError
 from elman.models.likelihood import block_nats, block_steps
+from elman.training.distributed import own_rows
+from elman.training.distributed import total as sums
 
 
 @dataclass(frozen=True)
@@ -121,15 +123,17 @@ def evaluate(
     started = time.monotonic()
     starts, warm, length = staggered(count - 1, streams, burn_in)
     streams = len(starts)
+    # processes that train together read shares of the streams; a stream does not depend on its neighbours
+    starts = starts[own_rows(streams)]
     was_training = getattr(model, "training", False)
     if was_training:
         model.eval()
     try:
-        state = model.initial_state(streams)
+        state = model.initial_state(len(starts))
         total, predicted, impossible = 0.0, 0, 0
         skip = torch.tensor(sorted(unpredicted), dtype=torch.long)
         block = block_steps(model.vocabulary_size, streams)
-        for begin in range(0, length, block):
+        for begin in range(0, length if len(starts) else 0, block):
             offsets = np.arange(begin, min(begin + block, length))[:, None]
             places = starts + offsets
             counted = torch.from_numpy((places < count - 1) & ((offsets >= warm) | (starts == 0)))
@@ -146,6 +150,8 @@ def evaluate(
     finally:
         if was_training:
             model.train()
+    total, *counts = sums([total, predicted, impossible])
+    predicted, impossible = (int(count) for count in counts)
     if not predicted:
         raise MisuseError("Nothing in this text is ever predicted, so it has no loss.")
     return Evaluation(total / predicted, predicted, time.monotonic() - started, streams, warm, impossible)

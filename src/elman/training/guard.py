@@ -40,7 +40,8 @@ class Guard:
         if self.first is None or self.mean is None:
             self.first = self.mean = loss
         self.mean = self.MEMORY * self.mean + (1 - self.MEMORY) * loss
-        if self.mean > self.FAR_ABOVE * self.first + 1.0:
+        # what is learnt from rewards may begin below zero
+        if self.mean > self.FAR_ABOVE * abs(self.first) + 1.0:
             return f"the loss had exploded to {self.mean:.1f} nats from {self.first:.2f} at the start"
         return ""
 

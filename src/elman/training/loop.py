@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -13,13 +12,13 @@ import torch
 from torch import nn
 
 from elman.errors import FailureError
-from elman.files import disk_failure, write_whole
-from elman.runs import RunFolder, drop_newest, latest_checkpoint, newest_step, save_model, write_checkpoint
-from elman.runs.snapshots import keep_snapshots, save_snapshot
+from elman.runs import RunFolder
+from elman.training import distributed
 from elman.training.averaging import WeightAverage
 from elman.training.display import Display
 from elman.training.guard import Guard
 from elman.training.interrupts import StopRequest, stop_on_signals
+from elman.training.keeper import Keeper
 from elman.training.optimisers import optimiser_of
 from elman.training.progress import Outcome, Progress
 from elman.training.reports import Reporter
@@ -68,15 +67,17 @@ class Trainer:
         after_evaluation: Callable[[bool], None] = lambda final: None,
     ) -> None:
         self.task, self.settings, self.plan = task, settings, plan
-        self.folder, self.display = folder, display
+        self.folder, self.keeper, self.display = folder, Keeper(folder), display
         self.after_evaluation = after_evaluation
         self.progress = Progress(seconds=spent)
+        distributed.share_weights(task.model)
         self.optimiser = optimiser_of(task.model, settings)
         self.average = WeightAverage(task.model, settings.averaging) if settings.averaging else None
         self.guard = Guard()
         self.reporter = Reporter(folder, display, tensorboard)
         self.lr = settings.lr
         self._unwanted = False
+        self._stopped = 0
         self._saved_step = -1
         self._norm: torch.Tensor | None = None
         self._parameters: list[torch.Tensor] = [p for p in task.model.parameters() if p.requires_grad]
@@ -93,17 +94,12 @@ class Trainer:
         Raises:
             FailureError: the loss exploded again after three returns, or the disk refused a checkpoint.
         """
-        try:
-            self.folder.samples.mkdir(exist_ok=True)
-        except OSError as error:
-            raise disk_failure(self.folder.samples, error) from error
+        self.keeper.make_room()
         self._start_clocks()
         try:
             with stop_on_signals() as stop:
-                if self.reporter.journal is None:
-                    self.reporter.open(
-                        self.folder.metrics.stat().st_size if self.progress.step else 0, self.progress.step
-                    )
+                if not self.reporter.opened:
+                    self.reporter.open_again(self.progress.step)
                     self._checkpoint()
                 reason = self._steps(stop)
                 if self._saved_step != self.progress.step:
@@ -111,7 +107,7 @@ class Trainer:
             self._keep_something()
             self.after_evaluation(True)
             if reason == "interrupted":
-                name = signal.Signals(stop.signal).name
+                name = signal.Signals(self._stopped).name
                 self.display.warn(f"Stopped by {name} at step {self.progress.step}; nothing is lost.")
             return Outcome(reason, self.progress)
         finally:
@@ -122,17 +118,18 @@ class Trainer:
         settings = self.settings
         record_every = max(1, settings.eval_every // RECORDS_AN_EVALUATION)
         while self.progress.step < self.plan.total:
-            if stop:
+            if self._stopped:
                 return "interrupted"
             fault = self.guard.check(self._step())
+            now, self._stopped = distributed.pulse(stop.signal)
             if not fault:
-                self._keep_time()
+                self._keep_time(now)
                 step = self.progress.step
                 if step % record_every == 0:
                     self._record()
                 self.reporter.show(self.progress, self.plan, self.task, self.lr)
                 evaluation_due = step % settings.eval_every == 0 or step >= self.plan.total
-                sample_due, checkpoint_due = step in EARLY_SAMPLES, self._checkpoint_due()
+                sample_due, checkpoint_due = step in EARLY_SAMPLES, self._checkpoint_due(now)
                 snapshot_due = step >= next_snapshot(self.progress.snapshots, settings.snapshots, self.plan.total)
                 # the loss was that of the weights before the step; what is kept or shown must be sound after it
                 if (evaluation_due or sample_due or checkpoint_due or snapshot_due) and not self._is_sound():
@@ -162,16 +159,18 @@ class Trainer:
     def _step(self) -> float:
         """One optimiser step; returns its loss, nats a token."""
         settings, progress = self.settings, self.progress
-        tokens = self.task.advance()
+        self._predictions = self.task.advance()
         factor = rate_factor(settings, progress.step, self.plan.progress(progress.step), self.task.epoch)
         self.lr = settings.lr * factor * progress.rate_scale
         for group in self.optimiser.param_groups:
             group["lr"] = self.lr * group["rate_scale"]
         if isinstance(self.optimiser, torch.optim.LBFGS):
             # its line search asks for loss and gradient again
-            loss = float(self.optimiser.step(lambda: float(self._clipped_gradients())))
+            loss = float(self.optimiser.step(lambda: float(self._clipped_gradients().loss)))
+            tokens = round(distributed.total([self._predictions])[0])
         else:
-            loss = float(self._clipped_gradients())
+            mean, tokens = self._clipped_gradients()
+            loss = float(mean)
             self.optimiser.step()
         if self.average:
             self.average.update()
@@ -180,34 +179,33 @@ class Trainer:
         self.reporter.add(loss, tokens)
         return loss
 
-    def _clipped_gradients(self) -> torch.Tensor:
+    def _clipped_gradients(self) -> distributed.Step:
         settings = self.settings
         self.optimiser.zero_grad(set_to_none=True)
-        loss = self.task.gradients()
+        own = self.task.gradients()
+        together = distributed.combine(self.task.model, self._parameters, own, self._predictions, self.progress.step)
         if settings.clip and settings.clip_by == "norm":
             self._norm = nn.utils.clip_grad_norm_(self._parameters, settings.clip)
         elif settings.clip:
             nn.utils.clip_grad_value_(self._parameters, settings.clip)
-        return loss
+        return together
 
     # ---------------------------------------------------------------- the clock
 
     def _start_clocks(self) -> None:
-        self._ticked = self._saved_at = self._fitted_at = time.monotonic()
+        self._ticked = self._saved_at = self._fitted_at = distributed.clock()
         self._fitted_step = self.progress.step
         self.reporter.restart_clock()
 
-    def _elapse(self) -> float:
-        """Add the time since the last call to the training's; returns the present moment."""
-        now = time.monotonic()
+    def _elapse(self, now: float) -> None:
+        """Add the time since the last call to the training's."""
         self.progress.seconds += now - self._ticked
         self._ticked = now
-        return now
 
-    def _keep_time(self) -> None:
+    def _keep_time(self, now: float) -> None:
         """Correct the plan now and then so that a limit in minutes is met."""
         settings, progress = self.settings, self.progress
-        now = self._elapse()
+        self._elapse(now)
         if settings.minutes is None:
             return
         if now - self._fitted_at < FIT_SHARE * settings.minutes * 60:
@@ -222,10 +220,10 @@ class Trainer:
             self.reporter.write(progress, self.task, {"event": "plan", "steps": self.plan.total})
         self._fitted_at, self._fitted_step = now, progress.step
 
-    def _checkpoint_due(self) -> bool:
+    def _checkpoint_due(self, now: float) -> bool:
         if self.settings.checkpoint_every:
             return self.progress.step % self.settings.checkpoint_every == 0
-        return time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS
+        return now - self._saved_at >= CHECKPOINT_SECONDS
 
     # ---------------------------------------------------------------- evaluation
 
@@ -261,23 +259,15 @@ class Trainer:
                 progress.without_gain += 1
                 if self.settings.schedule == "plateau":
                     progress.rate_scale *= self.settings.decay
-            self._elapse()
+            self._elapse(distributed.clock())
             if evaluation:
-                values = {
-                    "train_nats": progress.train_nats,
-                    "valid_nats": evaluation.nats,
-                    "valid_bits": evaluation.bits,
-                    "valid_perplexity": evaluation.perplexity,
-                    "valid_tokens": evaluation.tokens,
-                    **{f"valid_{name}": value for name, value in evaluation.scores.items()},
-                }
-                reporter.write(progress, self.task, values)
+                reporter.evaluated(progress, self.task, evaluation)
             self.display.evaluation(reporter.standing(progress, self.plan, self.task, self.lr), best)
             fault = self._sample()
         self.after_evaluation(False)
         if watch := present():
             self._unwanted = watch.evaluated(self.plan.progress(progress.step), progress.best_criterion)
-        self._elapse()
+        self._elapse(distributed.clock())
         reporter.restart_clock()
         return fault
 
@@ -285,30 +275,32 @@ class Trainer:
         return self.average.applied() if self.average else contextlib.nullcontext()
 
     def _save(self) -> None:
-        progress = self.progress
-        save_model(self.folder, self.task.model.state_dict(), step=progress.step, valid_nats=progress.valid_nats)
+        self.keeper.save(self.task.model, self.progress.step, self.progress.valid_nats)
 
     def _keep_something(self) -> None:
         """Leave weights that can be used, even where the training was stopped before its first evaluation."""
-        if not self.folder.model.exists():
+        if not self.keeper.has_weights:
             with self._averaged():
                 self._save()
 
     def _keep_snapshot(self) -> None:
         with self._averaged():
-            save_snapshot(self.folder, self.progress.step, self.task.model.state_dict())
+            self.keeper.snapshot(self.task.model, self.progress.step)
         self.progress.snapshots.append(self.progress.step)
 
     def _sample(self) -> str:
         """Draw a text and keep it; returns what is wrong with the model's scores, if anything."""
         if not self.settings.sample_length:
             return ""
+        return distributed.agreed(self._draw)
+
+    def _draw(self) -> str:
         step = self.progress.step
         try:
             text = self.task.sample((self.settings.seed + step) % SEEDS, self.settings.sample_length)
         except FailureError:
             return "the model's scores were no longer numbers"
-        write_whole(self.folder.samples / f"step-{step:09d}.txt", text.encode("utf-8", errors="replace"))
+        self.keeper.sample(step, text)
         self.display.sample(step, text)
         return ""
 
@@ -317,18 +309,16 @@ class Trainer:
     def _checkpoint(self) -> None:
         """Write everything that :meth:`restore` needs."""
         reporter = self.reporter
-        assert reporter.journal is not None, "the journal is opened before the first checkpoint"
         tensors, facts = capture(self.task, self.optimiser, self.average, self.settings.device)
-        reporter.journal.sync()
         facts |= {
             "progress": asdict(self.progress),
             "plan": self.plan.to_json(),
-            "journal_length": reporter.journal.length,
+            "journal_length": reporter.synced(),
             "unreported": [reporter.loss_sum, reporter.tokens],
             "guard": self.guard.to_json(),
         }
-        write_checkpoint(self.folder, self.progress.step, tensors, facts)
-        self._saved_at, self._saved_step = time.monotonic(), self.progress.step
+        self.keeper.checkpoint(self.progress.step, tensors, facts)
+        self._saved_at, self._saved_step = distributed.clock(), self.progress.step
 
     def restore(self) -> list[str]:
         """Take the newest whole checkpoint of the folder.
@@ -339,7 +329,7 @@ class Trainer:
         Raises:
             FailureError: no checkpoint can be read, or it does not fit the configuration.
         """
-        checkpoint, broken = latest_checkpoint(self.folder)
+        checkpoint, broken = self.keeper.latest()
         damaged = [f"Passed over a damaged checkpoint. {sentence}" for sentence in broken]
         facts = checkpoint.facts
         try:
@@ -355,7 +345,7 @@ class Trainer:
             damaged.append(
                 f"{self.folder.metrics} lacks lines that were there at the checkpoint; it goes on without them."
             )
-        keep_snapshots(self.folder, self.progress.snapshots)
+        self.keeper.keep_snapshots(self.progress.snapshots)
         self._saved_step = self.progress.step
         self._start_clocks()
         return damaged
@@ -377,11 +367,10 @@ class Trainer:
 
     def _go_back(self, fault: str) -> None:
         """Return to the last checkpoint with half the rate; after three returns give up and tell the story."""
-        self._elapse()
+        self._elapse(distributed.clock())
         before, rate = self.progress, self.lr
-        if before.step <= newest_step(self.folder) + 1:
-            # the very first loss after a checkpoint is that of its weights: they were already broken
-            drop_newest(self.folder)
+        # the very first loss after a checkpoint is that of its weights: they were already broken
+        self.keeper.drop_broken(before.step - 1)
         self.restore()
         progress = self.progress
         progress.seconds = before.seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import shlex
 import sys
@@ -14,6 +15,7 @@ from elman.compile.cpu.target import host_target, unsupported
 from elman.compile.torch_fused import recognise
 from elman.equations import Recurrence
 from elman.errors import MisuseError
+from elman.training.launch import launched, neighbours
 
 
 def prepare(device: str, threads: int | None) -> tuple[str, int]:
@@ -21,7 +23,7 @@ def prepare(device: str, threads: int | None) -> tuple[str, int]:
 
     Args:
         device: "cpu", "cuda" or "auto" (a GPU if torch sees one).
-        threads: CPU threads; None keeps torch's choice.
+        threads: CPU threads; None keeps torch's choice, or shares the cores among the processes of this machine.
 
     Returns:
         The device and the number of threads.
@@ -36,6 +38,9 @@ def prepare(device: str, threads: int | None) -> tuple[str, int]:
     if device == "cuda" and not torch.cuda.is_available():
         reason = "this torch was built without CUDA" if torch.version.cuda is None else "torch sees no GPU"
         raise MisuseError(f"--device cuda: {reason}. Use --device cpu, or install a CUDA build of torch.")
+    if threads is None and launched() > 1:
+        # torchrun leaves each process one thread, however many cores there are
+        threads = max(1, len(os.sched_getaffinity(0)) // neighbours()[1])
     if threads is not None:
         if threads < 1:
             raise MisuseError(f"--threads is {threads}; it takes a whole number from 1.")

@@ -7,7 +7,9 @@ from typing import Any
 
 from elman.runs import RunFolder
 from elman.training.display import Display, Report
+from elman.training.evaluate import Evaluation
 from elman.training.journal import Journal
+from elman.training.launch import leads
 from elman.training.progress import Progress
 from elman.training.schedules import Plan
 from elman.training.task import Task
@@ -28,6 +30,7 @@ class Reporter:
         self.folder, self.display = folder, display
         self.tensorboard = folder.path / "tensorboard" if tensorboard else None
         self.journal: Journal | None = None
+        self.opened = False
         self.loss_sum, self.tokens = 0.0, 0
         self._rate, self._shown_tokens = 0.0, 0
         self._shown_at = time.monotonic()
@@ -35,18 +38,37 @@ class Reporter:
     def open(self, length: int, step: int) -> int:
         """Open the journal at a length in bytes; what stands behind it was written after the checkpoint.
 
+        Of several processes the first one keeps it.
+
         Returns:
             How many of those bytes the file lacks.
         """
         self.close()
+        self.opened = True
+        if not leads():
+            return 0
         self.journal = Journal(self.folder.metrics, length, self.tensorboard, step)
         return self.journal.cut
 
+    def open_again(self, step: int) -> None:
+        """Open the journal where it ends, or anew where no step was taken."""
+        length = self.folder.metrics.stat().st_size if step and leads() else 0
+        self.open(length, step)
+
     def close(self) -> None:
         """Close the journal."""
+        self.opened = False
         if self.journal is not None:
             self.journal.close()
             self.journal = None
+
+    def synced(self) -> int:
+        """Force the journal to the disk; gives its length in bytes, for a checkpoint."""
+        assert self.opened, "the journal is opened before the first checkpoint"
+        if self.journal is None:
+            return 0
+        self.journal.sync()
+        return self.journal.length
 
     def add(self, loss: float, tokens: int) -> None:
         """Take in the mean loss of a step over so many tokens."""
@@ -84,6 +106,18 @@ class Reporter:
             self.display.report(self.standing(progress, plan, task, lr))
             self.restart_clock()
 
+    def evaluated(self, progress: Progress, task: Task, evaluation: Evaluation) -> None:
+        """Write an evaluation."""
+        values = {
+            "train_nats": progress.train_nats,
+            "valid_nats": evaluation.nats,
+            "valid_bits": evaluation.bits,
+            "valid_perplexity": evaluation.perplexity,
+            "valid_tokens": evaluation.tokens,
+            **{f"valid_{name}": value for name, value in evaluation.scores.items()},
+        }
+        self.write(progress, task, values)
+
     def _measure(self) -> None:
         """The speed since it was last shown, where enough was read to tell."""
         if self._shown_tokens:
@@ -109,6 +143,8 @@ class Reporter:
 
     def write(self, progress: Progress, task: Task, values: dict[str, Any]) -> None:
         """Add a line to the journal."""
-        assert self.journal is not None, "the journal is opened before the first step"
+        assert self.opened, "the journal is opened before the first step"
+        if self.journal is None:
+            return
         head = {"step": progress.step, "seconds": round(progress.seconds, 3), "tokens": progress.tokens}
         self.journal.write({**head, "epoch": task.epoch, "train_nats": progress.train_nats, **values})

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from elman.errors import FailureError
 from elman.training.averaging import WeightAverage
+from elman.training.distributed import apart, from_all, world
 from elman.training.task import Task
 
 
@@ -27,7 +28,7 @@ def capture(
         **model_tensors(task.model),
         **optimiser_tensors,
         **average_tensors(average),
-        **random_state(device),
+        **random_states(device),
         **{f"task.{name}": value for name, value in task_tensors.items()},
     }
     updates = average.updates if average else 0
@@ -139,16 +140,28 @@ def restore_optimiser(
         raise FailureError(f"The checkpoint's optimiser state does not fit ({error!r}).") from error
 
 
-def random_state(device: str) -> dict[str, Tensor]:
-    """The state of torch's generators under ``random.``."""
-    states = {"random.cpu": torch.get_rng_state()}
+def random_states(device: str) -> dict[str, Tensor]:
+    """The state of torch's generators under ``random.``, of further processes with their number at the end."""
+    states = {"cpu": torch.get_rng_state()}
     if device == "cuda":
-        states["random.cuda"] = torch.cuda.get_rng_state()
-    return states
+        states["cuda"] = torch.cuda.get_rng_state()
+    return {_random_name(kind, rank): state for kind, own in states.items() for rank, state in enumerate(from_all(own))}
 
 
 def restore_random(tensors: Mapping[str, Tensor]) -> None:
-    """Put the generators back; a GPU's state is left out where there is no GPU."""
-    torch.set_rng_state(tensors["random.cpu"].to(torch.uint8).cpu())
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"].to(torch.uint8).cpu())
+    """Put the generators back; a GPU's state is left out where there is no GPU.
+
+    A process that had no generators then begins with some that follow from those of process 0.
+    """
+    rank, _ = world()
+    first = tensors[_random_name("cpu", 0)].to(torch.uint8).cpu()
+    if (own := tensors.get(_random_name("cpu", rank))) is None:
+        torch.manual_seed(apart(first, rank))
+        return
+    torch.set_rng_state(own.to(torch.uint8).cpu())
+    if torch.cuda.is_available() and (of_gpu := tensors.get(_random_name("cuda", rank))) is not None:
+        torch.cuda.set_rng_state(of_gpu.to(torch.uint8).cpu())
+
+
+def _random_name(kind: str, rank: int) -> str:
+    return f"random.{kind}.{rank}" if rank else f"random.{kind}"

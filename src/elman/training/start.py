@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +16,10 @@ import torch
 from elman.errors import FailureError, MisuseError
 from elman.runs import RunFolder, newest_step, read_config, write_config
 from elman.runs.model import check_resumable
-from elman.training import machine
+from elman.training import distributed, machine
 from elman.training.display import Display, choose_display
+from elman.training.keeper import locked
+from elman.training.launch import launched, leads
 from elman.training.loop import Trainer
 from elman.training.optimisers import optimiser_of
 from elman.training.plot import plot_losses
@@ -86,19 +90,26 @@ def start(out: Path, settings: Settings, reports: Reports, prepare: Prepare) -> 
         MisuseError, FailureError, EquationError: with the sentence for the user.
     """
     started = time.monotonic()
-    device, threads = machine.prepare(settings.device, settings.threads)
-    if settings.minutes is None and settings.steps is None and settings.epochs is None:
-        settings = replace(settings, minutes=DEFAULT_MINUTES)
-    settings = replace(settings, device=device, threads=threads)
-    RunFolder.vacant(out)
+    with (
+        distributed.joined(),
+        choose_display(str(out), quiet=reports.quiet, as_json=reports.as_json) as display,
+    ):
+        device, threads = machine.prepare(settings.device, settings.threads)
+        if settings.minutes is None and settings.steps is None and settings.epochs is None:
+            settings = replace(settings, minutes=DEFAULT_MINUTES)
+        settings = replace(settings, device=device, threads=threads)
+        minutes = settings.minutes
+        if leads():
+            RunFolder.vacant(out)
 
-    def seconds_left() -> float | None:
-        return None if settings.minutes is None else settings.minutes * 60 - (time.monotonic() - started)
+        def seconds_left() -> float | None:
+            return None if minutes is None else distributed.agreed(lambda: minutes * 60 - (time.monotonic() - started))
 
-    with choose_display(str(out), quiet=reports.quiet, as_json=reports.as_json) as display:
         prepared = prepare(settings, display, seconds_left)
+        _check_shared(prepared)
         for reason in prepared.chosen:
             display.note(f"  chose {reason}")
+        watch = present()
         config = {
             "system": prepared.system,
             **prepared.entries,
@@ -107,18 +118,22 @@ def start(out: Path, settings: Settings, reports: Reports, prepare: Prepare) -> 
                 "steps": prepared.steps,
                 "chosen": list(prepared.chosen),
                 "tensorboard": reports.tensorboard,
+                "processes": launched(),
             },
             "versions": machine.versions(),
-            "command": watch.command if (watch := present()) else machine.command(),
+            "command": watch.command if watch else machine.command(),
         }
-        folder = RunFolder.create(out)
-        with folder.locked():
-            RunFolder.vacant(out)
-            spent = time.monotonic() - started
+        folder = RunFolder.create(out) if leads() else RunFolder(out)
+        with locked(folder):
+            if leads():
+                RunFolder.vacant(out)
+            distributed.part_randomness()
+            spent = distributed.agreed(lambda: time.monotonic() - started)
             trainer = _trainer(
                 prepared.task, prepared.settings, Plan(prepared.steps), folder, display, reports.tensorboard, spent
             )
-            write_config(folder.config, config)
+            if leads():
+                write_config(folder.config, config)
             outcome = _run(trainer)
     return _told(outcome, folder), folder, config
 
@@ -151,72 +166,118 @@ def resume(
     Raises:
         MisuseError, FailureError: with the sentence for the user.
     """
-    folder = RunFolder.existing(run)
-    config = read_config(folder.config)
-    try:
-        rebuild = rebuilders(config["system"])
-    except MisuseError as error:
-        raise MisuseError(f"{run} cannot be resumed. {error}") from error
-    try:
-        settings = Settings.from_json(config["training"]["settings"])
-        first_plan = Plan(int(config["training"]["steps"]))
-        tensorboard = bool(config["training"]["tensorboard"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise FailureError(
-            f"{folder.config} lacks what a resume needs ({error!r}); it was not made by a training."
-        ) from error
-    with folder.locked(), choose_display(str(run), quiet=reports.quiet, as_json=reports.as_json) as display:
-        fresh = newest_step(folder) < 0
-        if fresh and (folder.model.exists() or (folder.metrics.exists() and folder.metrics.stat().st_size)):
+    with (
+        distributed.joined(),
+        choose_display(str(run), quiet=reports.quiet, as_json=reports.as_json) as display,
+    ):
+        folder = RunFolder.existing(run) if leads() else RunFolder(run)
+        config = distributed.agreed(lambda: read_config(folder.config))
+        try:
+            rebuild = rebuilders(config["system"])
+        except MisuseError as error:
+            raise MisuseError(f"{run} cannot be resumed. {error}") from error
+        try:
+            settings = Settings.from_json(config["training"]["settings"])
+            first_plan = Plan(int(config["training"]["steps"]))
+            tensorboard = bool(config["training"]["tensorboard"])
+            # runs of one process did not say so at first
+            processes = int(config["training"].get("processes", 1))
+        except (KeyError, TypeError, ValueError) as error:
             raise FailureError(
-                f"{run} has no checkpoint in its folder resume/, which a copy may have left out; "
-                "it can be sampled and evaluated, but not resumed."
-            )
-        new_device, new_threads = machine.prepare(device or settings.device, threads or settings.threads)
-        extended = (minutes, steps, epochs) != (None, None, None)
-        if extended:
-            settings = replace(settings, minutes=minutes, steps=steps, epochs=epochs)
-        settings = replace(settings, device=new_device, threads=new_threads)
-        check_resumable(folder, config)
-        task = rebuild(config, settings, run, sources)
-        if settings.to_json() != config["training"]["settings"]:
-            config["training"]["settings"] = settings.to_json()
-            write_config(folder.config, config)
-        trainer = _trainer(task, settings, first_plan, folder, display, tensorboard)
-        # a run that was killed before its first checkpoint starts again from its seed
-        if not fresh:
-            for sentence in trainer.restore():
-                display.warn(sentence)
-        if extended:
-            trainer.extend()
-        progress = trainer.progress
-        gave_up = settings.patience and progress.without_gain >= settings.patience
-        if progress.step >= trainer.plan.total or gave_up:
-            display.note(f"{run} is finished: {progress.step:,} steps. Extend it with --minutes, --steps or --epochs.")
-            return _told(Outcome("done", progress), folder), folder, config
-        display.note(f"Resuming at step {progress.step:,} of {trainer.plan.total:,}.")
-        outcome = _run(trainer)
+                f"{folder.config} lacks what a resume needs ({error!r}); it was not made by a training."
+            ) from error
+        with locked(folder):
+            fresh = distributed.agreed(lambda: _is_fresh(folder))
+            # threads that were right for some processes are not for others
+            usual = settings.threads if processes == launched() else None
+            new_device, new_threads = machine.prepare(device or settings.device, threads or usual)
+            extended = (minutes, steps, epochs) != (None, None, None)
+            if extended:
+                settings = replace(settings, minutes=minutes, steps=steps, epochs=epochs)
+            settings = replace(settings, device=new_device, threads=new_threads)
+            if leads():
+                check_resumable(folder, config)
+            distributed.check_batch(settings.batch)
+            task = rebuild(config, settings, run, sources)
+            training = {**config["training"], "settings": settings.to_json(), "processes": launched()}
+            if training != config["training"]:
+                config["training"] = training
+                if leads():
+                    write_config(folder.config, config)
+            distributed.part_randomness()
+            trainer = _trainer(task, settings, first_plan, folder, display, tensorboard)
+            # a run that was killed before its first checkpoint starts again from its seed
+            if not fresh:
+                for sentence in trainer.restore():
+                    display.warn(sentence)
+            if extended:
+                trainer.extend()
+            progress = trainer.progress
+            gave_up = settings.patience and progress.without_gain >= settings.patience
+            if progress.step >= trainer.plan.total or gave_up:
+                display.note(
+                    f"{run} is finished: {progress.step:,} steps. Extend it with --minutes, --steps or --epochs."
+                )
+                return _told(Outcome("done", progress), folder), folder, config
+            display.note(f"Resuming at step {progress.step:,} of {trainer.plan.total:,}.")
+            outcome = _run(trainer)
     return _told(outcome, folder), folder, config
+
+
+def _is_fresh(folder: RunFolder) -> bool:
+    """Whether a run was stopped before its first checkpoint.
+
+    Raises:
+        FailureError: it had checkpoints and has none any more.
+    """
+    fresh = newest_step(folder) < 0
+    if fresh and (folder.model.exists() or (folder.metrics.exists() and folder.metrics.stat().st_size)):
+        raise FailureError(
+            f"{folder.path} has no checkpoint in its folder resume/, which a copy may have left out; "
+            "it can be sampled and evaluated, but not resumed."
+        )
+    return fresh
+
+
+def _check_shared(prepared: Prepared) -> None:
+    """Refuse processes that cannot train together: more than rows of a batch, or with other data or settings.
+
+    Raises:
+        MisuseError, FailureError: with the sentence for the user.
+    """
+    distributed.check_batch(prepared.settings.batch)
+    # machines may differ in their cores
+    settings = {**prepared.settings.to_json(), "threads": None}
+    plan = json.dumps([prepared.system, dict(prepared.entries), settings, prepared.steps], sort_keys=True)
+    if not distributed.same(hashlib.sha256(plan.encode()).hexdigest()):
+        raise FailureError(
+            "The processes of this training do not have the same data or settings; give all of them the same files."
+        )
 
 
 def seconds_a_step(task: Task, settings: Settings) -> float:
     """Measure an optimiser step: the median of a few after two that warm caches and allocators."""
     optimiser = optimiser_of(task.model, settings)
+    parameters = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
     times = []
-    for _ in range(2 + PROBE_STEPS):
+    for place in range(2 + PROBE_STEPS):
         begin = time.perf_counter()
         optimiser.zero_grad(set_to_none=True)
-        task.advance()
+        predictions = task.advance()
+
+        def gradients(count: int = predictions, step: int = place) -> float:
+            return float(distributed.combine(task.model, parameters, task.gradients(), count, step).loss)
+
         if isinstance(optimiser, torch.optim.LBFGS):
-            optimiser.step(lambda: float(task.gradients()))
+            optimiser.step(gradients)
         else:
-            float(task.gradients())
+            gradients()
             torch.nn.utils.clip_grad_norm_(task.model.parameters(), 1.0)
             optimiser.step()
         if settings.device == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - begin)
-    return float(np.median(times[2:]))
+    return distributed.agreed(lambda: float(np.median(times[2:])))
 
 
 def _trainer(
@@ -233,7 +294,7 @@ def _trainer(
 
     def draw(final: bool) -> None:
         nonlocal drawn_at, missing
-        if missing or (not final and time.monotonic() - drawn_at < PLOT_SECONDS):
+        if missing or not leads() or (not final and time.monotonic() - drawn_at < PLOT_SECONDS):
             return
         try:
             plot_losses(folder.metrics, folder.loss_plot, task.unit, folder.path.name)
