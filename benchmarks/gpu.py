@@ -21,7 +21,7 @@ from elman.generate import generate
 from elman.models.language import LanguageModel
 from elman.training.optimisers import build_optimiser
 from elman.training.settings import Settings
-from elman.training.systems.language_task import LanguageTask
+from elman.training.systems.language.task import LanguageTask
 
 SYMBOLS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,;:!?-'\n&$3"
 

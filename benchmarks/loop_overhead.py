@@ -27,7 +27,7 @@ from elman.training.display import QuietDisplay
 from elman.training.loop import Trainer
 from elman.training.schedules import Plan
 from elman.training.settings import Settings
-from elman.training.systems.language_task import LanguageTask
+from elman.training.systems.language.task import LanguageTask
 
 SYMBOLS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,;:!?-'\n&$3"
 

@@ -67,5 +67,5 @@ def test_what_does_not_fit_is_refused() -> None:
         Epochs(4, 0, 1)
     with pytest.raises(MisuseError, match="lengths"):
         Epochs(4, 2, 1, lengths=np.ones(3, dtype=int))
-    with pytest.raises(MisuseError, match="other|examples by"):
+    with pytest.raises(MisuseError, match="examples by"):
         Epochs(4, 2, 1).load_state_dict(Epochs(5, 2, 1).state_dict())

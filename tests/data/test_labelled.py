@@ -6,11 +6,13 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elman.data.labelled import read_labelled
+from elman.data.labelled import padded, read_labelled, spelled, token_ids, unknown_id
+from elman.data.vocabulary import build
 from elman.errors import MisuseError
 
 
@@ -68,9 +70,12 @@ def test_texts_without_labels(tmp_path: Path) -> None:
     notices: list[str] = []
     read = read_labelled([write(tmp_path, "a.txt", "one text\n\nanother\n")], labels_needed=False, notices=notices)
     assert (read.texts, read.labels) == (("one text", "another"), (None, None))
-    assert notices == ["2 empty texts were left out."]
+    assert notices == ["1 empty texts were left out."]
     only = read_labelled([write(tmp_path, "b.csv", "text\nfirst\nsecond\n")], labels_needed=False)
     assert only.texts == ("first", "second")
+    wide = write(tmp_path, "c.csv", "id,sentence,when\n1,first,now\n2,second,then\n")
+    assert read_labelled([wide], labels_needed=False).texts == ("first", "second")
+    assert read_labelled([wide], labels_needed=False, text_column="when").texts == ("now", "then")
 
 
 @pytest.mark.parametrize(
@@ -102,6 +107,50 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
         read_labelled([write(tmp_path, "a.txt", "1 a\n")], label_column="mood")
     with pytest.raises(MisuseError, match="--format is 'xml'"):
         read_labelled([path], form="xml")
+
+
+VOCABULARIES = {
+    "words": build("words", ["the cat isn't a dog .\n"], lower=True),
+    "characters": build("characters", ["the cat isn't a dog.\n"], unknown="unk"),
+    "bytes": build("bytes", []),
+}
+
+
+@pytest.mark.parametrize("kind", VOCABULARIES)
+def test_a_text_becomes_ids_without_marks_of_sentences(kind: str) -> None:
+    vocabulary = VOCABULARIES[kind]
+    text = "The cat\nisn't zebra"
+    ids = token_ids(vocabulary, text)
+    tokens = spelled(vocabulary, text)
+    assert len(ids) == len(tokens)
+    if kind == "words":
+        assert tokens == ["the", "cat", "isn't", "zebra"]
+        assert [vocabulary.symbol(int(place)) for place in ids] == ["the", "cat", "isn't", "<unk>"]
+    elif kind == "characters":
+        assert ids[text.index("z")] == unknown_id(vocabulary) == vocabulary.size - 1
+        assert vocabulary.decode(ids[:3]) == "\ufffdhe"
+    else:
+        assert vocabulary.decode(ids) == text
+        assert unknown_id(vocabulary) is None
+    assert token_ids(vocabulary, text, 2).tolist() == ids[:2].tolist()
+
+
+def test_a_vocabulary_without_unk_leaves_unseen_tokens_out() -> None:
+    vocabulary = build("characters", ["abc"])
+    assert token_ids(vocabulary, "axbyc").tolist() == [0, 1, 2]
+    assert token_ids(vocabulary, "xyz").tolist() == [0]
+
+
+def test_sequences_side_by_side() -> None:
+    ids, lengths = padded([np.array([3, 4, 5]), np.array([6])])
+    assert ids.tolist() == [[3, 6], [4, 0], [5, 0]]
+    assert lengths.tolist() == [3, 1]
+
+
+def test_some_of_the_texts(tmp_path: Path) -> None:
+    read = read_labelled([write(tmp_path, "a.txt", "1 a\n0 b\n1 c\n")]).take([2, 0])
+    assert (read.texts, read.labels) == (("c", "a"), ("1", "1"))
+    assert read.places[0].endswith("line 3")
 
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\0"), min_size=1).filter(str.strip)

@@ -31,7 +31,7 @@ def test_a_row_of_a_padded_batch_is_classified_as_alone(pooling: str, bidirectio
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_contributions_are_the_slope_of_the_log_probability(pooling: str) -> None:
+def test_contributions_are_the_slope_of_the_log_odds(pooling: str) -> None:
     made = model(pooling, True).double()
     made.recurrent.backend = "reference"
     tokens, lengths = torch.randint(0, 20, (5, 2)), torch.tensor([5, 3])
@@ -46,7 +46,8 @@ def test_contributions_are_the_slope_of_the_log_probability(pooling: str) -> Non
             # along the token's own vector: what gradient times input measures
             changed[t, row] *= 1 + sign * step
             scores, _ = made.explained(tokens, lengths, changed)
-            sides.append(functional.log_softmax(scores, -1)[row, classes[row]].item())
+            chance = torch.softmax(scores, -1)[row, classes[row]]
+            sides.append((chance / (1 - chance)).log().item())
         assert found[t, row].item() == pytest.approx((sides[0] - sides[1]) / (2 * step), rel=1e-4, abs=1e-7)
 
 

@@ -213,8 +213,8 @@ def test_recovers_when_half_the_rate_is_enough(workplace: Path, text: Path) -> N
     from elman.training.corpus import TextOptions
     from elman.training.settings import Settings
     from elman.training.start import Reports
-    from elman.training.systems.language import Wishes, train_language_model
-    from elman.training.systems.language_task import LanguageTask
+    from elman.training.systems.language.run import Wishes, train_language_model
+    from elman.training.systems.language.task import LanguageTask
 
     poisoned = []
     honest = LanguageTask.gradients

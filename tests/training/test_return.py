@@ -19,7 +19,7 @@ from elman.training.evaluate import Evaluation
 from elman.training.loop import Trainer
 from elman.training.schedules import Plan
 from elman.training.settings import Settings
-from elman.training.systems.language_task import LanguageTask
+from elman.training.systems.language.task import LanguageTask
 
 
 class Poisoned(LanguageTask):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 from typing import Annotated
@@ -12,8 +11,11 @@ import typer
 from elman import __version__
 from elman.cli import (
     agreement,
+    answer,
     bench,
+    caption,
     cells,
+    curves,
     errors,
     evaluate,
     gates,
@@ -21,11 +23,16 @@ from elman.cli import (
     hunt,
     inspecting,
     lesion,
+    predict,
     resume,
     sample,
     score,
+    search,
     train,
+    translate,
+    watch,
 )
+from elman.cli.memory import told_memory
 from elman.equations import EquationError
 from elman.errors import ElmanError
 
@@ -59,8 +66,14 @@ def _root(
 for _verb in (
     train,
     resume,
+    search,
     sample,
+    translate,
+    answer,
+    caption,
+    predict,
     evaluate,
+    watch,
     score,
     inspecting,
     hunt,
@@ -69,13 +82,11 @@ for _verb in (
     gradients,
     errors,
     agreement,
+    curves,
     cells,
     bench,
 ):
     _verb.register(app)
-
-
-OUT_OF_MEMORY = re.compile(r"not enough memory|out of memory|can't allocate memory", re.IGNORECASE)
 
 
 def main() -> None:
@@ -83,21 +94,14 @@ def main() -> None:
     # a plain SIGTERM would end the process without putting a terminal right again
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     try:
-        app()
+        with told_memory():
+            app()
     except EquationError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except ElmanError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except (MemoryError, RuntimeError) as error:
-        # torch reports a lack of memory as a RuntimeError of its own words
-        if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
-            raise
-        print(
-            "error: There is not enough memory for this. Take a smaller --hidden, --batch or --unroll.", file=sys.stderr
-        )
-        sys.exit(1)
     except BrokenPipeError:
         # whoever read the output has seen enough; python would complain again while closing stdout
         sys.stderr.close()

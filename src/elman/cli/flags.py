@@ -241,6 +241,23 @@ def settings_of(course: CourseFlags, optimiser: OptimiserFlags, **others: Any) -
     )
 
 
+def given_flags(course: CourseFlags, optimiser: OptimiserFlags) -> frozenset[str]:
+    """Names of the settings that the user gave and no system may choose.
+
+    Returns:
+        Some of batch, lr, warmup, eval_every, precision, and limit.
+    """
+    values = {
+        "batch": course.batch,
+        "lr": optimiser.lr,
+        "warmup": optimiser.warmup,
+        "eval_every": course.eval_every,
+        "precision": None if course.precision == "auto" else course.precision,
+        "limit": course.minutes or course.steps or course.epochs,
+    }
+    return frozenset(name for name, value in values.items() if value is not None)
+
+
 def parse_options(options: list[str], flag: str) -> dict[str, Any]:
     """``name=value`` pairs; values are numbers, true or false, words, or several of them with commas.
 

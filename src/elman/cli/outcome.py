@@ -11,12 +11,16 @@ import typer
 from elman.runs import RunFolder
 from elman.training.display import clock, score_text
 from elman.training.journal import finite
+from elman.training.launch import leads
 from elman.training.progress import Outcome
 
 # by system what to try on a finished run
 NEXT = {
     "language": ("elman sample {run} --length 500", "elman eval {run}"),
+    "classify": ('elman predict {run} --text "..." --explain', "elman eval {run}"),
+    "tag": ('elman predict {run} --text "..."', "elman eval {run}"),
     "image": ("elman eval {run}", "elman predict {run} IMAGE..."),
+    "caption": ("elman caption {run} IMAGE", "elman eval {run} --part test"),
     "translate": ("elman translate {run}", "elman eval {run} --option beam=5"),
     "video": ("elman eval {run}", "elman watch {run} CLIP"),
     "vqa": ('elman answer {run} IMAGE "QUESTION"', "elman eval {run}"),
@@ -35,6 +39,8 @@ def tell(outcome: Outcome, folder: RunFolder, system: str = "language", *, quiet
     Raises:
         typer.Exit: code 1 if it was interrupted.
     """
+    if not leads():
+        quiet, as_json = True, False
     progress = outcome.progress
     best = progress.best_nats
     if as_json:

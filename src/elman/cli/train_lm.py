@@ -103,7 +103,7 @@ def train_lm(
     from elman.cli.outcome import tell
     from elman.equations import recurrence_of
     from elman.training.choose import Request
-    from elman.training.systems.language import Wishes, train_language_model
+    from elman.training.systems.language.run import Wishes, train_language_model
 
     for name, rate in (
         ("dropout", dropout),

@@ -5,12 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from elman.data.reading import BYTE_ORDER_MARK, Source, read_text
 from elman.data.sources import resolve
+from elman.data.symbols import UNKNOWN
+from elman.data.vocabulary import Vocabulary
 from elman.errors import MisuseError
 
 FORMATS = ("csv", "tsv", "jsonl", "label-first")
@@ -44,6 +49,15 @@ class Labelled:
         """The different labels, numbers in their order, other words alphabetically."""
         found = {label for label in self.labels if label is not None}
         return tuple(sorted(found, key=lambda label: (not label.lstrip("-").isdigit(), _number(label), label)))
+
+    def take(self, rows: Iterable[int]) -> Labelled:
+        """Chosen texts, in the order of their numbers given."""
+        chosen = list(rows)
+        return Labelled(
+            tuple(self.texts[row] for row in chosen),
+            tuple(self.labels[row] for row in chosen),
+            tuple(self.places[row] for row in chosen),
+        )
 
 
 def read_labelled(
@@ -100,6 +114,57 @@ def read_labelled(
     return Labelled(tuple(texts), tuple(labels), tuple(places))
 
 
+def spelled(vocabulary: Vocabulary, text: str) -> list[str]:
+    """The tokens of a text as a classifier reads them: a text is one sequence, without marks of sentences."""
+    if vocabulary.kind != "words":
+        return vocabulary.tokenize(text)
+    # words are read line by line, each line after a start symbol
+    return vocabulary.tokenize(text.replace("\n", " "))[1:]
+
+
+def token_ids(vocabulary: Vocabulary, text: str, longest: int | None = None) -> NDArray[np.int64]:
+    """A text as ids, unseen tokens as ``<unk>``, or left out where the vocabulary has none.
+
+    Args:
+        vocabulary: of any kind.
+        text: with something in it.
+        longest: what stands beyond so many tokens is left out.
+
+    Returns:
+        [T] int64, at least one.
+    """
+    ids = vocabulary.ids(spelled(vocabulary, text)[:longest]).astype(np.int64)
+    if (ids < 0).any():
+        unknown = unknown_id(vocabulary)
+        ids = ids[ids >= 0] if unknown is None else np.where(ids < 0, unknown, ids)
+    # nothing that the model knows is still a text
+    return ids if len(ids) else np.zeros(1, dtype=np.int64)
+
+
+def unknown_id(vocabulary: Vocabulary) -> int | None:
+    """The id of ``<unk>``; None where nothing can be unseen."""
+    if vocabulary.unknown == "none":
+        return None
+    place = int(vocabulary.ids([UNKNOWN])[0])
+    return place if place >= 0 else None
+
+
+def padded(rows: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sequences of unequal length side by side.
+
+    Args:
+        rows: B sequences of ids.
+
+    Returns:
+        Ids [T, B], 0 beyond a row's end, and lengths [B].
+    """
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    ids = np.zeros((int(lengths.max()), len(rows)), dtype=np.int64)
+    for place, row in enumerate(rows):
+        ids[: len(row), place] = row
+    return ids, lengths
+
+
 Row = tuple[str, str | None, int]
 
 
@@ -120,7 +185,7 @@ def _rows(
 
 def _label_first(whole: str, source: Source, labels_needed: bool) -> Iterator[Row]:
     # splitlines() would also end a line at characters that stand inside texts, such as U+0085
-    for number, line in enumerate(whole.split("\n"), 1):
+    for number, line in enumerate(whole.removesuffix("\n").split("\n"), 1):
         if not labels_needed:
             yield line, None, number
             continue
@@ -137,7 +202,7 @@ def _label_first(whole: str, source: Source, labels_needed: bool) -> Iterator[Ro
 def _json_lines(
     whole: str, source: Source, text_column: str | None, label_column: str | None, labels_needed: bool
 ) -> Iterator[Row]:
-    for number, line in enumerate(whole.split("\n"), 1):
+    for number, line in enumerate(whole.removesuffix("\n").split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -194,7 +259,9 @@ def _table(
         csv.field_size_limit(before)
     if not rows:
         return
-    text_at, label_at, has_header = _columns([fields for _, fields in rows], text_column, label_column, source)
+    text_at, label_at, has_header = _columns(
+        [fields for _, fields in rows], text_column, label_column, source, labels_needed
+    )
     needed = max(text_at, label_at if labels_needed else 0)
     for number, fields in rows[has_header:]:
         if len(fields) <= needed:
@@ -206,7 +273,7 @@ def _table(
 
 
 def _columns(
-    rows: list[list[str]], text_column: str | None, label_column: str | None, source: Source
+    rows: list[list[str]], text_column: str | None, label_column: str | None, source: Source, labels_needed: bool
 ) -> tuple[int, int, bool]:
     """Number of the text's and of the label's column (-1: none), and whether the first row names columns."""
     first = [field.strip() for field in rows[0]]
@@ -228,6 +295,8 @@ def _columns(
     named = any(
         name in lower for name in (*TEXT_NAMES, *LABEL_NAMES, *filter(None, (text_column, label_column))) if name
     ) or any(given in first and not given.isdigit() for given in (text_column, label_column) if given)
+    if text is not None and label is None and not labels_needed:
+        return text, -1, named
     if len(first) == 1 and label is None:
         return text or 0, -1, named and text is not None
     if text is None or label is None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import hashlib
 import io
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ _SIGNATURES = (
     (codecs.BOM_UTF32_BE, "It begins like UTF-32: try --encoding utf-32."),
     (codecs.BOM_UTF16_LE, "It begins like UTF-16: try --encoding utf-16."),
     (codecs.BOM_UTF16_BE, "It begins like UTF-16: try --encoding utf-16."),
-    (b"\x1f\x8b", "It begins like a gzip file: decompress it first."),
+    (b"\x1f\x8b", "It begins like a gzip file: let its name end in .gz, or decompress it."),
     (b"PK\x03\x04", "It begins like a zip archive (or an office document): extract its text first."),
     (b"%PDF", "It begins like a PDF: extract its text first."),
 )
@@ -178,12 +180,15 @@ def _read_one(source: Source, encoding: str, errors: str, bom: str, newlines: st
 
 
 def _bytes_of(source: Source) -> Iterator[bytes]:
-    """The file's bytes in chunks, then one empty chunk that stands for its end."""
+    """The bytes of the file, unpacked where it is called .gz, in chunks, then an empty one that stands for the end."""
     try:
-        with source.path.open("rb", buffering=0) as file:
+        packed = source.name.endswith(".gz")
+        with gzip.open(source.path) if packed else source.path.open("rb", buffering=0) as file:
             while data := file.read(CHUNK_BYTES):
                 yield data
             yield b""
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise MisuseError(f"{source.name} is no whole gzip file ({error}).") from error
     except FileNotFoundError as error:
         raise MisuseError(f"{source.name} does not exist.") from error
     except IsADirectoryError as error:

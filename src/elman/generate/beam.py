@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from elman.data.vocabulary import Vocabulary
 from elman.errors import MisuseError
 from elman.generate.filters import Scores, ban, log_softmax
 from elman.generate.sampling import Sample, Stopped
-from elman.generate.stepping import advance, check_sizes, evaluating, read, select, single_steps
+from elman.generate.stepping import Reading, advance, check_sizes, evaluating, read, select, single_steps
 from elman.generate.stream import Detokenizer, StopFinder, continuation
 
 
@@ -30,6 +30,8 @@ def beam_search(
     normalisation: float = 0.0,
     stop: Sequence[str] = (),
     until_end: bool = False,
+    reading: Reading | None = None,
+    banned: Collection[int] = (),
 ) -> list[Sample]:
     """The likeliest continuations that a search of limited width finds.
 
@@ -48,6 +50,8 @@ def beam_search(
         width: texts in the beam.
         best: number of texts to return, at most ``width``.
         normalisation: the exponent a, 0 to 1 usually.
+        reading: what the model has read already, in the place of the prompt; of batch 1.
+        banned: ids that are never written, beside those that the vocabulary never predicts.
 
     Returns:
         At most ``best`` samples, best first (fewer where there are no more texts); of equals the one found
@@ -59,24 +63,20 @@ def beam_search(
     """
     if length < 0:
         raise MisuseError(f"The length is {length}; it must be 0 or more symbols.")
-    if not 1 <= best <= width:
-        raise MisuseError(
-            f"A beam of width {width} cannot give the {best} best texts; the width must be at least that."
-        )
-    if normalisation < 0:
-        raise MisuseError(f"The length normalisation is {normalisation}; it must be 0 or more.")
+    check_beam(width, best, normalisation)
     check_sizes(model, vocabulary)
     end = vocabulary.end if until_end or vocabulary.end not in vocabulary.follows else None
     follows = vocabulary.follows
+    never = vocabulary.unpredicted | frozenset(banned)
     finished: list[_Path] = []
     with evaluating(model):
-        scores, state, last, unknown = read(model, vocabulary, prompt)
+        scores, state, last, unknown = reading or read(model, vocabulary, prompt)
         watched = (Detokenizer(vocabulary, last), StopFinder(stop)) if stop else None
         beam = [_Path((), (), 0.0, "", None, watched)]
         with single_steps():
             for step in range(1, length + 1):
                 logprobs = log_softmax(scores)
-                totals = np.array([path.logprob for path in beam])[:, None] + ban(logprobs, vocabulary.unpredicted)
+                totals = np.array([path.logprob for path in beam])[:, None] + ban(logprobs, never)
                 parents, ids = _likeliest(totals, width)
                 extended = [
                     beam[parent].extended(token, float(logprobs[parent, token]), end)
@@ -148,11 +148,31 @@ def _likeliest(totals: Scores, width: int) -> tuple[NDArray[np.int64], NDArray[n
 
 
 def _score(path: _Path, normalisation: float) -> float:
-    return path.logprob / _length_penalty(len(path.ids), normalisation)
+    return path.logprob / length_penalty(len(path.ids), normalisation)
 
 
-def _length_penalty(length: int, normalisation: float) -> float:
+def length_penalty(length: int, normalisation: float) -> float:
+    """lp(y) = ((5 + |y|) / 6)^a, by which a log-probability is divided (Wu et al. 2016, equation 14).
+
+    Args:
+        length: |y|, symbols.
+        normalisation: a.
+    """
     return ((5 + length) / 6) ** normalisation
+
+
+def check_beam(width: int, best: int, normalisation: float) -> None:
+    """Refuse a beam that cannot be.
+
+    Raises:
+        MisuseError: naming the argument and what it takes.
+    """
+    if not 1 <= best <= width:
+        raise MisuseError(
+            f"A beam of width {width} cannot give the {best} best texts; the width must be at least that."
+        )
+    if normalisation < 0:
+        raise MisuseError(f"The length normalisation is {normalisation}; it must be 0 or more.")
 
 
 def _ranked(paths: list[_Path], normalisation: float) -> list[_Path]:
@@ -163,5 +183,5 @@ def _settled(beam: list[_Path], finished: list[_Path], best: int, length: int, n
     """Whether no text in the beam can overtake: log-probabilities only fall, penalties grow with length."""
     if len(finished) < best:
         return False
-    reachable = max(path.logprob for path in beam) / _length_penalty(length, normalisation)
+    reachable = max(path.logprob for path in beam) / length_penalty(length, normalisation)
     return reachable <= _score(finished[-1], normalisation)

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from elman.equations import Recurrence
 from elman.equations import cell as zoo_cell
@@ -27,6 +26,10 @@ from elman.nn import Recurrent
 from elman.nn.dropout import dropout as drop_units
 
 POOLINGS = ("last", "mean", "max", "attention")
+
+# Deviation of a fresh embedding. With that of torch, 1, words that training sees a few times keep what was drawn for
+# them, which is noise beside what the frequent ones have learned; measured on SST-2: 76 % instead of 80 %
+EMBEDDING_SCALE = 0.1
 
 ENTRIES: dict[str, type] = {
     "recurrence": Recurrence,
@@ -52,6 +55,9 @@ class Classifier(nn.Module):
               attention  sum_t a_t h_t,  a = softmax_t(v . tanh(W h_t + b))      Yang et al. 2016
         P(class) = softmax(Wy dropout(p) + by)
 
+    Attributes:
+        temperature: what scores are divided by for calibrated probabilities (Guo et al. 2017); 1 until it is fitted.
+
     Args:
         recurrence: a zoo name or a :class:`elman.Recurrence`.
         vocabulary_size: number of symbols V.
@@ -69,6 +75,8 @@ class Classifier(nn.Module):
     Raises:
         MisuseError: sizes that do not fit together.
     """
+
+    temperature: Tensor
 
     def __init__(
         self,
@@ -110,6 +118,7 @@ class Classifier(nn.Module):
         self.hidden, self.layers, self.bidirectional, self.pooling = hidden, layers, bidirectional, pooling
         self.dropout, self.input_dropout, self.recurrent_dropout = dropout, input_dropout, recurrent_dropout
         self.embedding = nn.Embedding(vocabulary_size, embedding)
+        nn.init.normal_(self.embedding.weight, std=EMBEDDING_SCALE)
         self.recurrent = Recurrent(
             self.recurrence,
             embedding,
@@ -124,6 +133,8 @@ class Classifier(nn.Module):
         if pooling == "attention":
             self.attention = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1, bias=False))
         self.readout = nn.Linear(width, classes)
+        # stored with the weights that it was fitted for
+        self.register_buffer("temperature", torch.ones(()))
 
     @property
     def backend_used(self) -> str:
@@ -154,7 +165,9 @@ class Classifier(nn.Module):
         Returns:
             Scores [B, K], and the attention's weights [T, B]; None for another pooling.
         """
-        if embedded is None and not (self.input_dropout and self.training):
+        dropped = self.input_dropout and self.training
+        # the whole table is multiplied: it must not have many more rows than there are tokens
+        if embedded is None and not dropped and tokens.numel() >= self.vocabulary_size:
             hidden, state = self.recurrent(tokens, lengths=lengths, table=self.embedding.weight)
         else:
             x = self.embedding(tokens) if embedded is None else embedded
@@ -176,10 +189,17 @@ class Classifier(nn.Module):
                 pooled = (weights.unsqueeze(-1) * hidden).sum(0)
         return self.readout(drop_units(pooled, self.dropout, self.training)), weights
 
-    def contributions(self, tokens: Tensor, lengths: Tensor, classes: Tensor) -> Tensor:
-        """What each token does for a class: gradient times input of the class's log-probability.
+    def probabilities(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Calibrated probabilities of the classes [B, K]: softmax(scores / temperature); arguments as for a call."""
+        return torch.softmax(self(tokens, lengths) / self.temperature, -1)
 
-        Simonyan et al. 2014 and Shrikumar et al. 2017 (arXiv:1605.01713), on the embedding.
+    def contributions(self, tokens: Tensor, lengths: Tensor, classes: Tensor) -> Tensor:
+        """What each token does for a class: gradient times input of the class's log-odds.
+
+            d/de_t [log P(class) - log(1 - P(class))] . e_t
+
+        Simonyan et al. 2014 and Shrikumar et al. 2017 (arXiv:1605.01713), on the embedding. The log-probability itself
+        is flat where the model is sure, the log-odds are not.
 
         Args:
             tokens, lengths: as for a call.
@@ -191,8 +211,11 @@ class Classifier(nn.Module):
         with torch.enable_grad():
             embedded = self.embedding(tokens).detach().requires_grad_()
             scores, _ = self.explained(tokens, lengths, embedded)
-            chosen = functional.log_softmax(scores, -1).gather(1, classes.unsqueeze(1)).sum()
-            (gradient,) = torch.autograd.grad(chosen, embedded)
+            # log P - log(1 - P) = s_class - log sum_(others) exp s
+            own = classes.unsqueeze(1)
+            others = torch.logsumexp(scores.scatter(1, own, -torch.inf), 1)
+            odds = (scores.gather(1, own).squeeze(1) - others).sum()
+            (gradient,) = torch.autograd.grad(odds, embedded)
         return (gradient * embedded.detach()).sum(-1)
 
     def configuration(self) -> dict[str, Any]:

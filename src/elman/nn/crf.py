@@ -81,22 +81,8 @@ class LinearChainCRF(nn.Module):
         Returns:
             Labels [T, B], -1 beyond a row's length, and s(y) of each row [B].
         """
-        inside = self._inside(scores, lengths)
-        best = self.begin + scores[0]
-        keep = torch.arange(self.labels, device=scores.device).expand_as(best)
-        came: list[Tensor] = []
-        for t in range(1, len(scores)):
-            into, origin = (best.unsqueeze(-1) + self.transitions).max(dim=1)
-            alive = inside[t].unsqueeze(-1)
-            # a row that has ended stays where it is, and leads back to itself
-            best = torch.where(alive, into + scores[t], best)
-            came.append(torch.where(alive, origin, keep))
-        total, label = (best + self.end).max(dim=-1)
-        path = [label]
-        for origin in reversed(came):
-            label = origin.gather(1, label.unsqueeze(1)).squeeze(1)
-            path.append(label)
-        return torch.stack(path[::-1]).masked_fill(~inside, -1), total
+        self._inside(scores, lengths)
+        return viterbi(scores, lengths, self.transitions, self.begin, self.end)
 
     def _forward_scores(self, scores: Tensor, lengths: Tensor) -> list[Tensor]:
         """alpha_t[k]: log of the summed exp scores of all beginnings that end in label k."""
@@ -114,10 +100,46 @@ class LinearChainCRF(nn.Module):
         Raises:
             MisuseError: shapes that do not fit.
         """
-        steps, batch = scores.shape[:2]
+        batch = scores.shape[1]
         if scores.shape[2] != self.labels or lengths.shape != (batch,):
             raise MisuseError(
                 f"scores must be [T, B, {self.labels}] and lengths [B]; got {list(scores.shape)} and "
                 f"{list(lengths.shape)}."
             )
-        return torch.arange(steps, device=scores.device).unsqueeze(1) < lengths.to(scores.device)
+        return _inside(scores, lengths)
+
+
+@torch.no_grad()
+def viterbi(scores: Tensor, lengths: Tensor, transitions: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+    """The labels with the highest s(y) of :class:`LinearChainCRF` (Viterbi 1967).
+
+    Args:
+        scores: e [T, B, K].
+        lengths: [B], 1 to T.
+        transitions: A [K, K]; a large negative number forbids a pair.
+        begin, end: [K], of the first and the last label.
+
+    Returns:
+        Labels [T, B], -1 beyond a row's length, and s(y) of each row [B].
+    """
+    inside = _inside(scores, lengths)
+    best = begin + scores[0]
+    keep = torch.arange(len(begin), device=scores.device).expand_as(best)
+    came: list[Tensor] = []
+    for t in range(1, len(scores)):
+        into, origin = (best.unsqueeze(-1) + transitions).max(dim=1)
+        alive = inside[t].unsqueeze(-1)
+        # a row that has ended stays where it is, and leads back to itself
+        best = torch.where(alive, into + scores[t], best)
+        came.append(torch.where(alive, origin, keep))
+    total, label = (best + end).max(dim=-1)
+    path = [label]
+    for origin in reversed(came):
+        label = origin.gather(1, label.unsqueeze(1)).squeeze(1)
+        path.append(label)
+    return torch.stack(path[::-1]).masked_fill(~inside, -1), total
+
+
+def _inside(scores: Tensor, lengths: Tensor) -> Tensor:
+    """[T, B] whether a step belongs to its row."""
+    return torch.arange(len(scores), device=scores.device).unsqueeze(1) < lengths.to(scores.device)

@@ -24,10 +24,13 @@ from elman.runs.tensors import read_tensors, shapes, write_tensors
 # by system the class of its network, loaded when it is asked for
 NETWORKS = {
     "language": "elman.models.language:LanguageModel",
+    "classify": "elman.models.classifier:Classifier",
+    "tag": "elman.models.tagger:Tagger",
     "image": "elman.models.image_classifier:ImageClassifier",
+    "caption": "elman.models.captioning:Captioner",
     "translate": "elman.models.translator:Translator",
-    "video": "elman.models.describer:VideoNetwork",
-    "vqa": "elman.models.vqa:VisualQA",
+    "video": "elman.models.video.describer:VideoNetwork",
+    "vqa": "elman.models.questions.network:VisualQA",
 }
 # what reads and writes one text, token by token
 LANGUAGE_MODELS = ("language", "ngram")

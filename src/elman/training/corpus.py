@@ -85,7 +85,7 @@ def refuse_inside(out: Path, sources: Sequence[str]) -> None:
     for source in sources:
         folder = Path(os.path.realpath(os.path.expanduser(source)))
         if is_path(source) and os.path.isdir(folder) and inside.is_relative_to(folder):
-            raise MisuseError(f"The run folder {out} lies inside the text folder {source}. Name another with --out.")
+            raise MisuseError(f"The run folder {out} lies inside {source}, which is read. Name another with --out.")
 
 
 def describe_data(sources: Sequence[str], text: TextOptions, corpus: Corpus) -> dict[str, Any]:

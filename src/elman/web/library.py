@@ -152,6 +152,24 @@ class Library:
             raise MisuseError(f"{run.name} is a {loaded.config['system']} model; it has no cells to look into.")
         return loaded
 
+    def captioner(self, run: Run) -> LoadedRun:
+        """The opened model of a run that captions images.
+
+        Raises:
+            MisuseError: it is of another system.
+        """
+        key = run.path, self.written(run)
+        return self._models.get(key, lambda: load(run.path, systems=("caption",)))
+
+    def translator(self, run: Run) -> LoadedRun:
+        """The opened model of a run that translates.
+
+        Raises:
+            MisuseError: it is of another system.
+        """
+        key = run.path, self.written(run)
+        return self._models.get(key, lambda: load(run.path, systems=("translate",)))
+
     def recordings(self, run: Run) -> list[dict[str, Any]]:
         """Id, text and size of a run's recordings, the latest first."""
         return [
@@ -222,11 +240,13 @@ def metrics_of(run: Run) -> list[dict[str, Any]]:
 
 def config_facts(config: Mapping[str, Any]) -> dict[str, Any]:
     """What the table of runs shows of a configuration."""
-    model, vocabulary = config["model"], config["vocabulary"]
+    model, vocabulary = config["model"], config.get("vocabulary", {})
     if config["system"] == "ngram":
         cell = f"{model.get('order')}-gram"
     else:
-        cell = model["recurrence"]["name"] or "own recurrence"
+        # of a system without a recurrence, as a ConvNet, none
+        parts = [model[name] for name in ("recurrence", "encoder", "decoder") if isinstance(model.get(name), dict)]
+        cell = " to ".join(dict.fromkeys(part["name"] or "own recurrence" for part in parts if "name" in part))
     shown = {"cell": cell, **{name: model.get(name) for name in ("layers", "hidden", "vocabulary_size")}}
     shown["tokens"] = vocabulary.get("kind")
     # of a foreign folder: anything could stand there

@@ -34,8 +34,12 @@ TORCHVISION = {
     "squeezenet1_0": (52, 1248424, "dc8fa2e3e593554cce0c69cce2b86d49f4f61263adfec5397fd1f42cfd7a6ca6", 0.819),
     "squeezenet1_1": (52, 1235496, "9879b1f214fa02449e826cba2451198b8346abcf7972d5e8a9a3bbd8e2745498", 0.349),
 }
-# of nets that torchvision lacks: published counts (osmr/imgclsmob), the lecture's Net counted by hand
+# of nets that torchvision lacks: published counts (osmr/imgclsmob), those for little images and 10 classes by hand
+_SMALL = 9 * (3 * 16 + 16 * 32 + 32 * 32 + 32 * 64 + 64 * 64 + 64 * 128 + 128 * 128) + 128 * 10 + 10
+_WIDTHS = 16 + 2 * (32 + 64 + 128)
 OTHERS = {
+    "small": _SMALL + _WIDTHS,
+    "small_bn": _SMALL + 2 * _WIDTHS,
     "net": (3 * 6 * 25 + 6) + (6 * 16 * 25 + 16) + (400 * 120 + 120) + (120 * 84 + 84) + (84 * 10 + 10),
     "alexnet_2012": 62378344,
     "zfnet": 62357608,
@@ -62,7 +66,7 @@ def test_names_and_shapes_are_those_published(name: str) -> None:
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_parameters_of_the_nets_that_torchvision_lacks(name: str) -> None:
-    net = build(name, 10 if name == "net" else 1000, device="meta")
+    net = build(name, 10 if name in ("net", "small", "small_bn") else 1000, device="meta")
     assert sum(parameter.numel() for parameter in net.parameters()) == OTHERS[name]
 
 
@@ -223,7 +227,7 @@ def test_layers_are_found_by_part_and_by_step() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: build("resnet19"), "no ConvNet 'resnet19'; there are net, alexnet"),
+        (lambda: build("resnet19"), "no ConvNet 'resnet19'; there are net, small, "),
         (lambda: build("net", 0), "classes is 0"),
         (lambda: build("resnet18", dropout=0.5), "resnet18 has no option 'dropout'; its options: none"),
         (lambda: build("vgg16", dropout=1.0), r"dropout is 1\.0"),

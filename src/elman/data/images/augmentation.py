@@ -60,13 +60,14 @@ class Augmentation:
         Returns:
             [B, 3, H, W], 0..1, float32.
         """
-        images = to_float(images)
+        # bytes are moved faster than floating-point numbers, so they become such as late as can be
         if self.padding:
             images = padded_crop(images, self.padding, generator)
         if self.crop < 1:
-            images = resized_crop(images, images.shape[-2:], generator, (self.crop, 1.0))
+            images = resized_crop(to_float(images), images.shape[-2:], generator, (self.crop, 1.0))
         if self.flip:
             images = flip(images, self.flip, generator)
+        images = to_float(images)
         if self.brightness or self.contrast or self.saturation:
             images = colour_jitter(images, self.brightness, self.contrast, self.saturation, generator)
         if self.colours:

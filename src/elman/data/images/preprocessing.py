@@ -89,6 +89,22 @@ class Preprocessing:
         codes = codes * (own["variances"] + self.epsilon).rsqrt()
         return codes if self.kind == "whiten" else (codes @ own["directions"].T).view_as(x)
 
+    def as_images(self, images: Tensor) -> Tensor:
+        """The same for what reads images: codes are turned back by the directions that made them.
+
+        Of x - m, ``pca`` then leaves what lies along its k directions, U U^T (x - m); ``whiten`` is ``zca`` along them.
+
+        Args:
+            images: [B, 3, H, W], uint8 or 0..1.
+
+        Returns:
+            [B, 3, H, W].
+        """
+        x = self(images)
+        if x.ndim == 4:
+            return x
+        return (x @ self.tensors["directions"].to(x).T).view(len(x), *self.shape)
+
     def facts(self) -> dict[str, Any]:
         """All but the tensors, as JSON values."""
         return {
@@ -118,7 +134,7 @@ class Preprocessing:
             )
             found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
             count = found["directions"][-1] if kind in _ROTATIONS else 0
-            if channels != 3 or kind not in KINDS or found != _expected(kind, made.shape, count):
+            if channels != 3 or kind not in KINDS or found != expected_shapes(kind, made.shape, count):
                 raise ValueError(f"tensors {found} for {kind} of {made.shape}")
             if not all(torch.isfinite(tensor).all() for tensor in tensors.values()) or made.epsilon < 0:
                 raise ValueError("numbers that are not finite or below zero")
@@ -206,7 +222,8 @@ def fit(kind: str, images: Iterable[Tensor], *, components: int | None = None, e
     return Preprocessing(kind, sums.shape, sums.images, sums.digest.hexdigest(), epsilon, tensors)
 
 
-def _expected(kind: str, shape: tuple[int, int, int], count: int) -> dict[str, tuple[int, ...]]:
+def expected_shapes(kind: str, shape: tuple[int, int, int], count: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of a preprocessing by their names, for images of ``shape`` and ``count`` directions."""
     expected: dict[str, tuple[int, ...]] = {"mean": (3,) if kind in ("channel_mean", "normalise") else shape}
     if kind == "normalise":
         expected["deviation"] = (3,)

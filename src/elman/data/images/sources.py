@@ -122,7 +122,11 @@ class ImageSource:
 
 
 def open_images(
-    path: str | os.PathLike[str], *, limits: Limits = LIMITS, notices: list[str] | None = None
+    path: str | os.PathLike[str],
+    *,
+    limits: Limits = LIMITS,
+    notices: list[str] | None = None,
+    classed: bool = True,
 ) -> ImageSource:
     """Open a folder or a tar archive of images; no image is read yet.
 
@@ -134,6 +138,7 @@ def open_images(
         path: a folder, a .tar or a .tar.gz.
         limits: of sizes, of single images.
         notices: receives a sentence about what was left out.
+        classed: whether folders are classes; else all images are taken, wherever they lie, without one.
 
     Returns:
         The source.
@@ -159,7 +164,7 @@ def open_images(
         heard.append(f"{path}: {left:,} files that are no images by their names were left out.")
     if not images:
         raise MisuseError(f"{path} holds no image ({', '.join(sorted(ENDINGS))}).")
-    items, classes = _labelled(images, path, heard)
+    items, classes = _labelled(images, path, heard) if classed else ([Item(name, None) for name in images], [])
     return ImageSource(path, items, classes, read, limits)
 
 

@@ -17,8 +17,12 @@ BLUE, ORANGE, GREY = "#2166ac", "#d66004", "#9a9a9a"
 SERIES = (BLUE, ORANGE, "#1b7f6b", "#7b3f98", "#c2a000", "#5aa9d6", "#b03a5b")
 
 
-def check_picture(path: Path | None) -> None:
+def check_picture(path: Path | None, flag: str = "--figure") -> None:
     """Refuse a figure that could not be drawn, before anything is measured.
+
+    Args:
+        path: the file; None for no figure.
+        flag: that names it, for the error.
 
     Raises:
         MisuseError: a file name of another kind, or matplotlib is not installed.
@@ -26,9 +30,9 @@ def check_picture(path: Path | None) -> None:
     if path is None:
         return
     if path.suffix.lower().removeprefix(".") not in FORMATS:
-        raise MisuseError(f"--figure is {path}; it takes a name that ends in .png, .svg or .pdf.")
+        raise MisuseError(f"{flag} is {path}; it takes a name that ends in .png, .svg or .pdf.")
     if not path.absolute().parent.is_dir():
-        raise MisuseError(f"--figure is {path}; there is no folder {path.parent}.")
+        raise MisuseError(f"{flag} is {path}; there is no folder {path.parent}.")
     require("matplotlib", "plot")
 
 

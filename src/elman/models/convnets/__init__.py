@@ -10,7 +10,7 @@ from elman.models.convnets.chain import ConvNet
 from elman.models.convnets.describe import Description, Field, Layer, describe
 from elman.models.convnets.statedict import read_state
 from elman.models.convnets.table import NETS, Design, build, design, initialise, replace_head
-from elman.models.convnets.weights import load_weights
+from elman.models.convnets.weights import load_weights, net_of
 
 __all__ = [
     "NETS",
@@ -24,6 +24,7 @@ __all__ = [
     "design",
     "initialise",
     "load_weights",
+    "net_of",
     "read_state",
     "replace_head",
 ]

@@ -13,8 +13,13 @@ from elman.models.convnets.chain import ConvNet
 Convolution = tuple[int, int, int, int]
 
 
-def lecture_net(classes: int) -> ConvNet:
-    """Two convolutions of 5x5, three fully connected layers, for images of 32x32; after LeNet-5 (LeCun et al. 1998)."""
+def lecture_net(classes: int, *, dropout: float) -> ConvNet:
+    """Two convolutions of 5x5, three fully connected layers, for images of 32x32; after LeNet-5 (LeCun et al. 1998).
+
+    Args:
+        classes: number of scores.
+        dropout: behind the two hidden fully connected layers; the lecture has none.
+    """
     parts = {
         "conv1": nn.Conv2d(3, 6, 5),
         "relu1": nn.ReLU(),
@@ -25,11 +30,43 @@ def lecture_net(classes: int) -> ConvNet:
         "flatten": nn.Flatten(),
         "fc1": nn.Linear(16 * 5 * 5, 120),
         "relu3": nn.ReLU(),
+        "dropout1": nn.Dropout(dropout),
         "fc2": nn.Linear(120, 84),
         "relu4": nn.ReLU(),
+        "dropout2": nn.Dropout(dropout),
         "fc3": nn.Linear(84, classes),
     }
     return ConvNet(parts, trunk="pool2", head="fc3")
+
+
+def small(classes: int, *, batch_norm: bool, dropout: float) -> ConvNet:
+    """Seven convolutions of 3x3 in the manner of VGG, for images of about 32x32 and little time to train.
+
+    The pools stand before batch norm and ReLU, which then have a quarter of the numbers to go through.
+
+    Args:
+        classes: number of scores.
+        batch_norm: whether it follows each convolution (Ioffe & Szegedy 2015); without it convolutions have biases.
+        dropout: before the scores.
+    """
+    features = nn.Sequential()
+    channels = 3
+    for width, pooled in ((16, False), (32, True), (32, False), (64, True), (64, False), (128, True), (128, False)):
+        features.append(nn.Conv2d(channels, width, 3, padding=1, bias=not batch_norm))
+        if pooled:
+            features.append(nn.MaxPool2d(2))
+        if batch_norm:
+            features.append(nn.BatchNorm2d(width))
+        features.append(nn.ReLU())
+        channels = width
+    parts = {
+        "features": features,
+        "avgpool": nn.AdaptiveAvgPool2d(1),
+        "flatten": nn.Flatten(),
+        "dropout": nn.Dropout(dropout),
+        "fc": nn.Linear(channels, classes),
+    }
+    return ConvNet(parts, trunk="features", head="fc")
 
 
 def alexnet(classes: int, *, dropout: float) -> ConvNet:

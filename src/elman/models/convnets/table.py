@@ -61,7 +61,13 @@ _RESNET_DEPTHS = {
 }
 
 NETS: dict[str, Design] = {
-    "net": Design(families.lecture_net, "after LeCun et al. 1998", 32, 32, HALF, HALF),
+    "net": Design(families.lecture_net, "after LeCun et al. 1998", 32, 32, HALF, HALF, {"dropout": 0.0}),
+    **{
+        f"small{suffix}": Design(
+            partial(families.small, batch_norm=bool(suffix)), _VGG, 32, 32, HALF, HALF, {"dropout": 0.0}
+        )
+        for suffix in ("", "_bn")
+    },
     "alexnet": Design(families.alexnet, "Krizhevsky 2014, arXiv:1404.5997", options=_DROPOUT),
     "alexnet_2012": Design(families.alexnet_2012, "Krizhevsky, Sutskever & Hinton 2012", 227, options=_NORMED),
     "zfnet": Design(families.zfnet, "Zeiler & Fergus 2014, arXiv:1311.2901", options=_NORMED),

@@ -71,13 +71,39 @@ def _advice(net: ConvNet, stored: Mapping[str, tuple[int, ...]], expected: Mappi
     wrong = {name for name in stored.keys() | expected.keys() if stored.get(name) != expected.get(name)}
     if all(name.rpartition(".")[0] in net.heads for name in wrong):
         return " Only the layer of the class scores differs: build the net for as many classes, or keep its own head."
+    if name := _fitting(stored):
+        return f" These are the tensors of {name}."
+    return ""
+
+
+def net_of(path: str | os.PathLike[str]) -> str:
+    """The net of the table whose weights a file holds, for however many classes.
+
+    Args:
+        path: as for :func:`load_weights`.
+
+    Returns:
+        Its name.
+
+    Raises:
+        FailureError: the file cannot be read, or its tensors are of no net of the table.
+    """
+    if name := _fitting(_shapes(read_state(Path(path)))):
+        return name
+    raise FailureError(f"{path} holds the weights of none of {', '.join(NETS)}.")
+
+
+def _fitting(stored: Mapping[str, tuple[int, ...]]) -> str:
+    """The net that has these tensors, apart from the layers of the class scores; empty if none has."""
+    names = {key for key in stored if not key.endswith(_COUNTER)}
     for name in NETS:
-        other = build(name, device="meta")
-        heads = tuple(f"{head}." for head in other.heads)
-        if {key for key in stored if not key.endswith(_COUNTER)} == {
-            key for key in other.state_dict() if not key.endswith(_COUNTER)
-        } and all(stored[key] == tuple(p.shape) for key, p in other.named_parameters() if not key.startswith(heads)):
-            return f" These are the tensors of {name}."
+        net = build(name, device="meta")
+        heads = tuple(f"{head}." for head in net.heads)
+        own = {key for key in net.state_dict() if not key.endswith(_COUNTER)}
+        if names == own and all(
+            stored[k] == tuple(p.shape) for k, p in net.named_parameters() if not k.startswith(heads)
+        ):
+            return name
     return ""
 
 

@@ -17,11 +17,14 @@ from elman.training.progress import Outcome
 from elman.training.start import resume
 
 MODULES = {
-    "language": "elman.training.systems.language",
-    "image": "elman.training.systems.image",
-    "translate": "elman.training.systems.translate",
-    "video": "elman.training.systems.video",
-    "vqa": "elman.training.systems.vqa",
+    "language": "elman.training.systems.language.run",
+    "classify": "elman.training.systems.classify.run",
+    "tag": "elman.training.systems.tag.run",
+    "image": "elman.training.systems.image.run",
+    "caption": "elman.training.systems.caption.run",
+    "translate": "elman.training.systems.translate.run",
+    "video": "elman.training.systems.video.run",
+    "vqa": "elman.training.systems.vqa.run",
 }
 
 

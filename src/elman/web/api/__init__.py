@@ -2,7 +2,7 @@
 
 from starlette.routing import Route
 
-from elman.web.api import analyses, export, hunting, jobs, lesions, playground, recordings, runs
+from elman.web.api import analyses, captions, export, hunting, jobs, lesions, playground, recordings, runs, translations
 
 
 def routes() -> list[Route]:
@@ -12,6 +12,8 @@ def routes() -> list[Route]:
         *jobs.ROUTES,
         *recordings.ROUTES,
         *playground.ROUTES,
+        *captions.ROUTES,
+        *translations.ROUTES,
         *hunting.ROUTES,
         *lesions.ROUTES,
         *analyses.ROUTES,

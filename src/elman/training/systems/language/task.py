@@ -14,6 +14,7 @@ from elman.data.vocabulary import Vocabulary
 from elman.generate import generate
 from elman.models.language import LanguageModel, State
 from elman.training.corpus import unit_of
+from elman.training.distributed import all_rows, own_rows, world
 from elman.training.evaluate import Evaluation, evaluate
 from elman.training.settings import Settings
 
@@ -49,8 +50,11 @@ class LanguageTask:
         self.unit = unit_of(vocabulary)
         self.settings = settings
         self.valid = valid[: settings.eval_tokens] if settings.eval_tokens else valid
-        self.streams = Streams(train, settings.batch, settings.unroll, ignore=vocabulary.unpredicted)
-        self._carried: State = model.initial_state(self.streams.batch)
+        rank, size = world()
+        self.streams = Streams(
+            train, settings.batch, settings.unroll, rank=rank, world=size, ignore=vocabulary.unpredicted
+        )
+        self._carried: State = model.initial_state(self.streams.rows)
         self._next = self._carried
         self._batch: tuple[Tensor, Tensor] | None = None
 
@@ -73,7 +77,7 @@ class LanguageTask:
         self._carried = self._next
         inputs, targets, fresh = self.streams.next()
         if fresh:
-            self._carried = self.model.initial_state(self.streams.batch)
+            self._carried = self.model.initial_state(self.streams.rows)
         device = self.settings.device
         self._batch = inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
         self._predicted = int((targets != IGNORED).sum()) if self.vocabulary.unpredicted else targets.numel()
@@ -125,8 +129,11 @@ class LanguageTask:
             self.model.train()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        return dict(self._next), {"streams": self.streams.state_dict()}
+        # the streams of all processes, so that others, or more of them, can go on
+        whole = {name: all_rows(value, self.streams.batch, dim=1) for name, value in self._next.items()}
+        return whole, {"streams": self.streams.state_dict()}
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        self._next = {name: value.to(self.settings.device) for name, value in tensors.items()}
+        rows = own_rows(self.streams.batch)
+        self._next = {name: value[:, rows].to(self.settings.device) for name, value in tensors.items()}
         self.streams.load_state_dict(facts["streams"])

@@ -21,7 +21,7 @@ from elman.training.display import Display
 from elman.training.progress import Outcome
 from elman.training.settings import Settings
 from elman.training.start import Prepared, Reports, seconds_a_step, start
-from elman.training.systems.language_task import LanguageTask
+from elman.training.systems.language.task import LanguageTask
 
 PROBE_DROPOUT = 0.2
 

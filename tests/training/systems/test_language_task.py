@@ -22,8 +22,8 @@ from elman.training.corpus import TextOptions
 from elman.training.loop import Outcome
 from elman.training.settings import Settings
 from elman.training.start import Reports
-from elman.training.systems.language import Wishes, train_language_model
-from elman.training.systems.language_task import LanguageTask
+from elman.training.systems.language.run import Wishes, train_language_model
+from elman.training.systems.language.task import LanguageTask
 
 
 def task(accumulate: int = 1, **sizes: Any) -> LanguageTask:

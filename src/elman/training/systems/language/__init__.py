@@ -1,0 +1,1 @@
+"""A recurrent language model of a text: run.py trains one, task.py steps through it."""
