@@ -19,7 +19,7 @@ SHAPE = {"hidden": 16, "dropout": 0.0}
 
 def wishes(recurrence: str | None = "lstm", describe: str = "", settings: Settings = SETTINGS, **shape: Any) -> Wishes:
     found = None if recurrence is None else cell(recurrence)
-    return Wishes(found, describe, SHAPE | shape, settings, True, True, QUIET)
+    return Wishes(found, describe, SHAPE | shape, settings, frozenset({"eval_every", "warmup"}), QUIET)
 
 
 def write_poses(path: Path, seed: int = 0, clips: int = 120) -> Path:

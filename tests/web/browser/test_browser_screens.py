@@ -208,7 +208,7 @@ def test_keys_lead_to_screens_and_are_listed(page: Any, inspected: Inspected) ->
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog[open]", state="detached")
     page.keyboard.press("d")
-    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    page.wait_for_selector("html[data-theme=dark]")
 
 
 def test_everything_can_be_reached_by_tab_with_a_visible_focus(page: Any, inspected: Inspected) -> None:
