@@ -61,7 +61,7 @@ def by_hand(made: Translator, source: list[int], target: list[int]) -> float:
         backward.insert(0, h)
     memory = [torch.cat(pair) for pair in zip(forward, backward, strict=True)]
     h = torch.tanh(weights["bridge.0.weight"] @ torch.cat((forward[-1], backward[0])) + weights["bridge.0.bias"])
-    fed = torch.zeros(made.width, dtype=torch.float64)
+    fed = torch.zeros(made.embedding, dtype=torch.float64)
     nats = 0.0
     for before, symbol in itertools.pairwise(target):
         x = embedded[before]

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 MODEL, COURSE, RATE, REPORT = "Model", "Course", "Optimiser", "Run and reports"
 
+Cell = Annotated[str, typer.Option(help="Zoo name, file of equations, or the equations.", rich_help_panel=MODEL)]
+WordVectors = Annotated[
+    str | None,
+    typer.Option(
+        help="Word vectors to begin with: a word2vec or GloVe text file, or safetensors.",
+        rich_help_panel=MODEL,
+        show_default=False,
+    ),
+]
+
 
 def expanded(function: Callable[..., None]) -> Callable[..., None]:
     """A verb whose parameters of dataclass type are taken apart into one option a field.

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from elman.cli import texts
-from elman.cli.flags import COURSE, MODEL, CourseFlags, OptimiserFlags, ReportFlags, expanded, settings_of
+from elman.cli.flags import COURSE, MODEL, Cell, CourseFlags, OptimiserFlags, ReportFlags, expanded, settings_of
 from elman.errors import MisuseError
 
 EXAMPLE = """Examples:
@@ -115,9 +115,7 @@ def train_caption(
             rich_help_panel=MODEL,
         ),
     ] = "constant",
-    cell: Annotated[
-        str, typer.Option(help="Zoo name, file of equations, or the equations.", rich_help_panel=MODEL)
-    ] = "lstm",
+    cell: Cell = "lstm",
     hidden: Annotated[int, typer.Option(min=1, help="Width of a layer.", rich_help_panel=MODEL)] = 256,
     embedding: Annotated[int, typer.Option(min=1, help="Width of a word.", rich_help_panel=MODEL)] = 128,
     image: Annotated[int, typer.Option(min=1, help="Width of the image's vector.", rich_help_panel=MODEL)] = 128,

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from elman.cli import texts
-from elman.cli.flags import MODEL, REPORT, CourseFlags, OptimiserFlags, ReportFlags, expanded, given_flags, settings_of
+from elman.cli.flags import (
+    MODEL,
+    REPORT,
+    Cell,
+    CourseFlags,
+    OptimiserFlags,
+    ReportFlags,
+    WordVectors,
+    expanded,
+    given_flags,
+    settings_of,
+)
 from elman.errors import MisuseError
 
 if TYPE_CHECKING:
@@ -104,9 +115,7 @@ def train_classify(
         ),
     ] = False,
     longest: Annotated[int, typer.Option(min=1, help="Tokens of a text that are read.", rich_help_panel=TEXTS)] = 1000,
-    cell: Annotated[
-        str, typer.Option(help="Zoo name, file of equations, or the equations.", rich_help_panel=MODEL)
-    ] = "gru",
+    cell: Cell = "gru",
     layers: Annotated[int, typer.Option(min=1, help="Number of layers.", rich_help_panel=MODEL)] = 1,
     hidden: Annotated[
         int | None,
@@ -116,14 +125,7 @@ def train_classify(
         int | None,
         typer.Option(min=1, help="Width of the embedding. Default: chosen.", rich_help_panel=MODEL, show_default=False),
     ] = None,
-    embeddings: Annotated[
-        str | None,
-        typer.Option(
-            help="Word vectors to begin with: a word2vec or GloVe text file, or safetensors.",
-            rich_help_panel=MODEL,
-            show_default=False,
-        ),
-    ] = None,
+    embeddings: WordVectors = None,
     freeze_embeddings: Annotated[
         bool, typer.Option("--freeze-embeddings", help="Word vectors are not trained.", rich_help_panel=MODEL)
     ] = False,

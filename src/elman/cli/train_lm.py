@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from elman.cli import texts
-from elman.cli.flags import COURSE, MODEL, REPORT, CourseFlags, OptimiserFlags, ReportFlags, expanded, settings_of
+from elman.cli.flags import COURSE, MODEL, REPORT, Cell, CourseFlags, OptimiserFlags, ReportFlags, expanded, settings_of
 from elman.errors import MisuseError
 
 EXAMPLE = """Examples:
@@ -33,9 +33,7 @@ def train_lm(
     course: CourseFlags,
     optimiser: OptimiserFlags,
     report: ReportFlags,
-    cell: Annotated[
-        str, typer.Option(help="Zoo name, file of equations, or the equations.", rich_help_panel=MODEL)
-    ] = "lstm",
+    cell: Cell = "lstm",
     layers: Annotated[
         int | None, typer.Option(min=1, help="Default: chosen.", rich_help_panel=MODEL, show_default=False)
     ] = None,

@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from elman.cli import texts
-from elman.cli.flags import MODEL, CourseFlags, OptimiserFlags, ReportFlags, expanded, given_flags, settings_of
+from elman.cli.flags import (
+    MODEL,
+    Cell,
+    CourseFlags,
+    OptimiserFlags,
+    ReportFlags,
+    WordVectors,
+    expanded,
+    given_flags,
+    settings_of,
+)
 from elman.errors import MisuseError
 
 EXAMPLE = """Examples:
@@ -82,20 +92,11 @@ def train_tag(
         bool,
         typer.Option("--keep-case", help="Words are looked up as they are written.", rich_help_panel=WORDS),
     ] = False,
-    cell: Annotated[
-        str, typer.Option(help="Zoo name, file of equations, or the equations.", rich_help_panel=MODEL)
-    ] = "lstm",
+    cell: Cell = "lstm",
     layers: Annotated[int, typer.Option(min=1, help="Number of layers.", rich_help_panel=MODEL)] = 1,
     hidden: Annotated[int, typer.Option(min=1, help="Width of a layer.", rich_help_panel=MODEL)] = 100,
     embedding: Annotated[int, typer.Option(min=1, help="Width of the words' embedding.", rich_help_panel=MODEL)] = 100,
-    embeddings: Annotated[
-        str | None,
-        typer.Option(
-            help="Word vectors to begin with: a word2vec or GloVe text file, or safetensors.",
-            rich_help_panel=MODEL,
-            show_default=False,
-        ),
-    ] = None,
+    embeddings: WordVectors = None,
     freeze_embeddings: Annotated[
         bool, typer.Option("--freeze-embeddings", help="Word vectors are not trained.", rich_help_panel=MODEL)
     ] = False,

@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from elman.cli import texts
-from elman.cli.flags import MODEL, REPORT, CourseFlags, OptimiserFlags, ReportFlags, expanded, given_flags, settings_of
+from elman.cli.flags import (
+    MODEL,
+    REPORT,
+    Cell,
+    CourseFlags,
+    OptimiserFlags,
+    ReportFlags,
+    expanded,
+    given_flags,
+    settings_of,
+)
 
 EXAMPLE = """Examples:
 
@@ -87,9 +97,7 @@ def train_translate(
     ] = 100,
     encoding: texts.Encoding = "utf-8",
     errors: texts.Errors = None,
-    cell: Annotated[
-        str, typer.Option(help="Zoo name, file of equations, or the equations.", rich_help_panel=MODEL)
-    ] = "lstm",
+    cell: Cell = "lstm",
     decoder: Annotated[
         str | None,
         typer.Option(help="The decoder's, if another. Default: --cell.", rich_help_panel=MODEL, show_default=False),

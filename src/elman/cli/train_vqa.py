@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from elman.cli import texts
-from elman.cli.flags import MODEL, CourseFlags, OptimiserFlags, ReportFlags, expanded, settings_of
+from elman.cli.flags import MODEL, Cell, CourseFlags, OptimiserFlags, ReportFlags, expanded, settings_of
 from elman.errors import MisuseError
 
 EXAMPLE = """Examples:
@@ -128,9 +128,7 @@ def train_vqa(
             rich_help_panel=IMAGES,
         ),
     ] = 1,
-    cell: Annotated[
-        str, typer.Option(help="Zoo name, file of equations, or the equations.", rich_help_panel=MODEL)
-    ] = "lstm",
+    cell: Cell = "lstm",
     attention: Annotated[
         str,
         typer.Option(

@@ -6,7 +6,7 @@ A recurrence reads a text, its outputs are pooled to one vector, and a softmax o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,9 @@ from elman.errors import MisuseError
 from elman.models.configuration import (
     MOST_LAYERS,
     WIDEST,
+    Configured,
     check_rates,
     check_sizes,
-    read_configuration,
-    recurrence_entry,
 )
 from elman.nn import Recurrent
 from elman.nn.dropout import dropout as drop_units
@@ -31,22 +30,8 @@ POOLINGS = ("last", "mean", "max", "attention")
 # them, which is noise beside what the frequent ones have learned; measured on SST-2: 76 % instead of 80 %
 EMBEDDING_SCALE = 0.1
 
-ENTRIES: dict[str, type] = {
-    "recurrence": Recurrence,
-    "vocabulary_size": int,
-    "classes": int,
-    "hidden": int,
-    "layers": int,
-    "embedding": int,
-    "bidirectional": bool,
-    "pooling": str,
-    "dropout": float,
-    "input_dropout": float,
-    "recurrent_dropout": float,
-}
 
-
-class Classifier(nn.Module):
+class Classifier(Configured, nn.Module):
     """Gives a sequence of tokens one of K classes.
 
         e_t = dropout(E[token_t])
@@ -77,6 +62,20 @@ class Classifier(nn.Module):
     """
 
     temperature: Tensor
+
+    ENTRIES: ClassVar[Mapping[str, type]] = {
+        "recurrence": Recurrence,
+        "vocabulary_size": int,
+        "classes": int,
+        "hidden": int,
+        "layers": int,
+        "embedding": int,
+        "bidirectional": bool,
+        "pooling": str,
+        "dropout": float,
+        "input_dropout": float,
+        "recurrent_dropout": float,
+    }
 
     def __init__(
         self,
@@ -217,29 +216,3 @@ class Classifier(nn.Module):
             odds = (scores.gather(1, own).squeeze(1) - others).sum()
             (gradient,) = torch.autograd.grad(odds, embedded)
         return (gradient * embedded.detach()).sum(-1)
-
-    def configuration(self) -> dict[str, Any]:
-        """Everything that rebuilds this model without its weights, as JSON values."""
-        return {
-            "recurrence": recurrence_entry(self.recurrence),
-            "vocabulary_size": self.vocabulary_size,
-            "classes": self.classes,
-            "hidden": self.hidden,
-            "layers": self.layers,
-            "embedding": self.embedding.embedding_dim,
-            "bidirectional": self.bidirectional,
-            "pooling": self.pooling,
-            "dropout": self.dropout,
-            "input_dropout": self.input_dropout,
-            "recurrent_dropout": self.recurrent_dropout,
-        }
-
-    @classmethod
-    def from_configuration(cls, configuration: Mapping[str, Any], backend: str = "auto") -> Classifier:
-        """The model that :meth:`configuration` describes, with fresh weights.
-
-        Raises:
-            MisuseError: sizes that do not fit together or are missing.
-            EquationError: equations that are not a recurrence.
-        """
-        return cls(**read_configuration(configuration, ENTRIES), backend=backend)

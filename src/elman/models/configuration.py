@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Self
+
+from torch import nn
 
 from elman.equations import EquationError, Recurrence
 from elman.errors import MisuseError
@@ -11,6 +13,45 @@ from elman.errors import MisuseError
 # larger ones are a slip of the keyboard, or a configuration that wants to exhaust the memory
 MOST_LAYERS = 256
 WIDEST = 2**20
+
+
+class Configured:
+    """A network that is rebuilt from its entries: what its constructor takes, under the same names as its attributes.
+
+    An entry may also be a part that was made from it: an embedding for its width, a layer for its recurrence, an
+    optional part for whether it is there.
+
+    Attributes:
+        ENTRIES: by name of the entry its type, as for :func:`read_configuration`.
+    """
+
+    ENTRIES: ClassVar[Mapping[str, type]]
+
+    def configuration(self) -> dict[str, Any]:
+        """Everything that rebuilds this model without its weights, as JSON values."""
+        return {name: _entry(getattr(self, name), kind) for name, kind in self.ENTRIES.items()}
+
+    @classmethod
+    def from_configuration(cls, configuration: Mapping[str, Any], backend: str = "auto") -> Self:
+        """The model that :meth:`configuration` describes, with fresh weights.
+
+        Args:
+            configuration: parsed JSON, which may come from anybody.
+            backend: as for :class:`elman.nn.Recurrent`.
+
+        Raises:
+            MisuseError: sizes that do not fit together or are missing.
+            EquationError: equations that are not a recurrence.
+        """
+        return cls(**read_configuration(configuration, cls.ENTRIES) | {"backend": backend})
+
+
+def _entry(value: Any, kind: type) -> Any:
+    if kind is Recurrence:
+        return recurrence_entry(value if isinstance(value, Recurrence) else value.recurrence)
+    if kind is bool:
+        return value is not None and value is not False
+    return value.embedding_dim if isinstance(value, nn.Embedding) else value
 
 
 def recurrence_entry(recurrence: Recurrence) -> dict[str, str]:

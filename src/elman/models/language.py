@@ -6,7 +6,7 @@ Mikolov et al. 2010, "Recurrent neural network based language model"; Karpathy's
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,30 +18,17 @@ from elman.errors import MisuseError
 from elman.models.configuration import (
     MOST_LAYERS,
     WIDEST,
+    Configured,
     check_rates,
     check_sizes,
-    read_configuration,
-    recurrence_entry,
 )
 from elman.nn import Recurrent
 from elman.nn.dropout import dropout as drop_units
 
 State = dict[str, Tensor]
 
-ENTRIES: dict[str, type] = {
-    "recurrence": Recurrence,
-    "vocabulary_size": int,
-    "hidden": int,
-    "layers": int,
-    "embedding": int,
-    "dropout": float,
-    "input_dropout": float,
-    "recurrent_dropout": float,
-    "tied": bool,
-}
 
-
-class LanguageModel(nn.Module):
+class LanguageModel(Configured, nn.Module):
     """Predicts each token of a sequence from all tokens before it.
 
         e_t = dropout(E[token_t])
@@ -63,6 +50,18 @@ class LanguageModel(nn.Module):
     Raises:
         MisuseError: sizes that do not fit together.
     """
+
+    ENTRIES: ClassVar[Mapping[str, type]] = {
+        "recurrence": Recurrence,
+        "vocabulary_size": int,
+        "hidden": int,
+        "layers": int,
+        "embedding": int,
+        "dropout": float,
+        "input_dropout": float,
+        "recurrent_dropout": float,
+        "tied": bool,
+    }
 
     def __init__(
         self,
@@ -166,28 +165,3 @@ class LanguageModel(nn.Module):
         else:
             hidden, state = self.recurrent(tokens, state, table=self.embedding.weight)
         return drop_units(hidden, self.dropout, self.training), state
-
-    def configuration(self) -> dict[str, Any]:
-        """Everything that rebuilds this model without its weights, as JSON values."""
-        return {
-            "recurrence": recurrence_entry(self.recurrence),
-            "vocabulary_size": self.vocabulary_size,
-            "hidden": self.hidden,
-            "layers": self.layers,
-            "embedding": self.embedding.embedding_dim,
-            "dropout": self.dropout,
-            "input_dropout": self.input_dropout,
-            "recurrent_dropout": self.recurrent_dropout,
-            "tied": self.tied,
-        }
-
-    @classmethod
-    def from_configuration(cls, configuration: Mapping[str, Any], backend: str = "auto") -> LanguageModel:
-        """The model that :meth:`configuration` describes, with fresh weights.
-
-        Raises:
-            MisuseError: sizes that do not fit together or are missing.
-            EquationError: equations that are not a recurrence.
-        """
-        entries = read_configuration(configuration, ENTRIES)
-        return cls(**entries, backend=backend)

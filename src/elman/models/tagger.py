@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,9 @@ from elman.models.classifier import EMBEDDING_SCALE
 from elman.models.configuration import (
     MOST_LAYERS,
     WIDEST,
+    Configured,
     check_rates,
     check_sizes,
-    read_configuration,
-    recurrence_entry,
 )
 from elman.nn import Recurrent
 from elman.nn.crf import LinearChainCRF, viterbi
@@ -27,21 +26,6 @@ from elman.nn.dropout import dropout as drop_units
 
 # what a forbidden pair of labels costs: more than any sum of scores, and still a number
 FORBIDDEN = -1e6
-
-ENTRIES: dict[str, type] = {
-    "recurrence": Recurrence,
-    "vocabulary_size": int,
-    "labels": int,
-    "hidden": int,
-    "layers": int,
-    "embedding": int,
-    "bidirectional": bool,
-    "characters": int,
-    "character_hidden": int,
-    "crf": bool,
-    "dropout": float,
-    "input_dropout": float,
-}
 
 
 class Spelling(NamedTuple):
@@ -71,7 +55,7 @@ class Allowed(NamedTuple):
     end: Tensor
 
 
-class Tagger(nn.Module):
+class Tagger(Configured, nn.Module):
     """Gives each word of a sentence one of K labels.
 
         e_t = [E[word_t]; c_t],    c_t = last states of a recurrence over the word's characters, in both directions
@@ -100,6 +84,21 @@ class Tagger(nn.Module):
     Raises:
         MisuseError: sizes that do not fit together.
     """
+
+    ENTRIES: ClassVar[Mapping[str, type]] = {
+        "recurrence": Recurrence,
+        "vocabulary_size": int,
+        "labels": int,
+        "hidden": int,
+        "layers": int,
+        "embedding": int,
+        "bidirectional": bool,
+        "characters": int,
+        "character_hidden": int,
+        "crf": bool,
+        "dropout": float,
+        "input_dropout": float,
+    }
 
     def __init__(
         self,
@@ -239,30 +238,3 @@ class Tagger(nn.Module):
                 for table, may in zip((moves, begin, end), allowed, strict=True)
             )
         return viterbi(scores, lengths, moves, begin, end)[0]
-
-    def configuration(self) -> dict[str, Any]:
-        """Everything that rebuilds this model without its weights, as JSON values."""
-        return {
-            "recurrence": recurrence_entry(self.recurrence),
-            "vocabulary_size": self.vocabulary_size,
-            "labels": self.labels,
-            "hidden": self.hidden,
-            "layers": self.layers,
-            "embedding": self.embedding.embedding_dim,
-            "bidirectional": self.bidirectional,
-            "characters": self.characters,
-            "character_hidden": self.character_hidden,
-            "crf": self.crf is not None,
-            "dropout": self.dropout,
-            "input_dropout": self.input_dropout,
-        }
-
-    @classmethod
-    def from_configuration(cls, configuration: Mapping[str, Any], backend: str = "auto") -> Tagger:
-        """The model that :meth:`configuration` describes, with fresh weights.
-
-        Raises:
-            MisuseError: sizes that do not fit together or are missing.
-            EquationError: equations that are not a recurrence.
-        """
-        return cls(**read_configuration(configuration, ENTRIES), backend=backend)

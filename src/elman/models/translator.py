@@ -6,7 +6,7 @@ A recurrence reads the source, another writes the target, symbol by symbol, and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,9 @@ from elman.errors import MisuseError
 from elman.models.configuration import (
     MOST_LAYERS,
     WIDEST,
+    Configured,
     check_rates,
     check_sizes,
-    read_configuration,
-    recurrence_entry,
 )
 from elman.nn import Recurrent
 from elman.nn.attention import SCORES, Attention
@@ -33,22 +32,6 @@ TIES = ("none", "target", "all")
 
 #: Where a decoder's state keeps the vector that is fed back; no state of equations can be called so.
 FED = "input feeding"
-
-ENTRIES: dict[str, type] = {
-    "encoder": Recurrence,
-    "decoder": Recurrence,
-    "source_size": int,
-    "vocabulary_size": int,
-    "hidden": int,
-    "layers": int,
-    "embedding": int,
-    "bidirectional": bool,
-    "attention": str,
-    "input_feeding": bool,
-    "reverse_source": bool,
-    "tied": str,
-    "dropout": float,
-}
 
 State = dict[str, Tensor]
 
@@ -71,7 +54,7 @@ class Memory(NamedTuple):
         return Memory(self.values[:, rows], self.prepared[:, rows], self.lengths[rows])
 
 
-class Translator(nn.Module):
+class Translator(Configured, nn.Module):
     """Gives the probability of a target sequence y_1 ... y_T, given a source sequence.
 
         m_s = encoder(dropout(E_x[x_s]), m_{s-1}), layer upon layer; bidirectional: both directions side by side
@@ -105,6 +88,22 @@ class Translator(nn.Module):
     Raises:
         MisuseError: sizes or choices that do not fit together.
     """
+
+    ENTRIES: ClassVar[Mapping[str, type]] = {
+        "encoder": Recurrence,
+        "decoder": Recurrence,
+        "source_size": int,
+        "vocabulary_size": int,
+        "hidden": int,
+        "layers": int,
+        "embedding": int,
+        "bidirectional": bool,
+        "attention": str,
+        "input_feeding": bool,
+        "reverse_source": bool,
+        "tied": str,
+        "dropout": float,
+    }
 
     def __init__(
         self,
@@ -145,7 +144,8 @@ class Translator(nn.Module):
                     f"{', '.join(recurrence.inputs)}."
                 )
         self.source_size, self.vocabulary_size = source_size, vocabulary_size
-        self.hidden, self.layers, self.width = hidden, layers, embedding
+        self.hidden, self.layers, self.embedding = hidden, layers, embedding
+        self.bidirectional = bidirectional
         self.attention, self.input_feeding = attention, input_feeding
         self.reverse_source, self.tied, self.dropout = reverse_source, tied, dropout
         self.target_embedding = nn.Embedding(vocabulary_size, embedding)
@@ -311,34 +311,6 @@ class Translator(nn.Module):
         assert self.combine is not None
         vectors = torch.tanh(self.combine(torch.cat((context, queries), -1)))
         return vectors.reshape(steps, rows, -1), weights.reshape(steps, rows, -1)
-
-    def configuration(self) -> dict[str, Any]:
-        """Everything that rebuilds this model without its weights, as JSON values."""
-        return {
-            "encoder": recurrence_entry(self.encoder.recurrence),
-            "decoder": recurrence_entry(self.decoder.recurrence),
-            "source_size": self.source_size,
-            "vocabulary_size": self.vocabulary_size,
-            "hidden": self.hidden,
-            "layers": self.layers,
-            "embedding": self.width,
-            "bidirectional": self.encoder.bidirectional,
-            "attention": self.attention,
-            "input_feeding": self.input_feeding,
-            "reverse_source": self.reverse_source,
-            "tied": self.tied,
-            "dropout": self.dropout,
-        }
-
-    @classmethod
-    def from_configuration(cls, configuration: Mapping[str, Any], backend: str = "auto") -> Translator:
-        """The model that :meth:`configuration` describes, with fresh weights.
-
-        Raises:
-            MisuseError: sizes that do not fit together or are missing.
-            EquationError: equations that are not a recurrence.
-        """
-        return cls(**read_configuration(configuration, ENTRIES), backend=backend)
 
 
 def _check_choices(attention: str, input_feeding: bool, tied: str, source_size: int, vocabulary_size: int) -> None:

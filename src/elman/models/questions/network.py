@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,9 @@ from elman.errors import MisuseError
 from elman.models.configuration import (
     MOST_LAYERS,
     WIDEST,
+    Configured,
     check_rates,
     check_sizes,
-    read_configuration,
-    recurrence_entry,
 )
 from elman.models.questions.gridnet import GridNet
 from elman.nn import Recurrent
@@ -30,26 +29,6 @@ CONTROLS = ("none", "question-only", "image-only")
 HEADS = ("answers", "choices")
 IMAGES = ("net", "features")
 MOST_HOPS = 16
-
-ENTRIES: dict[str, type] = {
-    "recurrence": Recurrence,
-    "vocabulary_size": int,
-    "answers": int,
-    "images": str,
-    "channels": int,
-    "height": int,
-    "width": int,
-    "halvings": int,
-    "hidden": int,
-    "layers": int,
-    "embedding": int,
-    "attention": str,
-    "hops": int,
-    "control": str,
-    "head": str,
-    "dropout": float,
-    "recurrent_dropout": float,
-}
 
 
 class Choices(NamedTuple):
@@ -66,7 +45,7 @@ class Choices(NamedTuple):
     offered: Tensor
 
 
-class VisualQA(nn.Module):
+class VisualQA(Configured, nn.Module):
     """Answers a question about an image.
 
     The image is a grid of vectors v_i, from a :class:`GridNet` that is trained along, or features of a net that is not
@@ -119,6 +98,26 @@ class VisualQA(nn.Module):
     Raises:
         MisuseError: sizes or words that do not fit together.
     """
+
+    ENTRIES: ClassVar[Mapping[str, type]] = {
+        "recurrence": Recurrence,
+        "vocabulary_size": int,
+        "answers": int,
+        "images": str,
+        "channels": int,
+        "height": int,
+        "width": int,
+        "halvings": int,
+        "hidden": int,
+        "layers": int,
+        "embedding": int,
+        "attention": str,
+        "hops": int,
+        "control": str,
+        "head": str,
+        "dropout": float,
+        "recurrent_dropout": float,
+    }
 
     def __init__(
         self,
@@ -334,18 +333,3 @@ class VisualQA(nn.Module):
         scores = torch.einsum("be,bce->bc", wanted, means.view(batch, -1, means.shape[-1]))
         offered = torch.arange(scores.shape[1], device=scores.device) < choices.offered.unsqueeze(1)
         return scores.masked_fill(~offered, -torch.inf)
-
-    def configuration(self) -> dict[str, Any]:
-        """Everything that rebuilds this model without its weights, as JSON values."""
-        named = {name: getattr(self, name) for name in ENTRIES if name not in ("recurrence", "embedding")}
-        return {"recurrence": recurrence_entry(self.recurrence), "embedding": self.embedding.embedding_dim, **named}
-
-    @classmethod
-    def from_configuration(cls, configuration: Mapping[str, Any], backend: str = "auto") -> VisualQA:
-        """The model that :meth:`configuration` describes, with fresh weights.
-
-        Raises:
-            MisuseError: sizes that do not fit together or are missing.
-            EquationError: equations that are not a recurrence.
-        """
-        return cls(**read_configuration(configuration, ENTRIES), backend=backend)
