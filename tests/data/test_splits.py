@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elman.data.splits import borders, divide, parse_split
+from elman.data.splits import PARTS, borders, divide, parse_split, part_named
 from elman.errors import MisuseError
 
 
@@ -92,3 +92,11 @@ def test_borders_move_to_the_end_of_a_line_or_word() -> None:
     assert parts("onetwothree", 5) == ["onetw", "othree"]
     long = "word " * 5000 + "\nlast line"
     assert parts(long, 7)[0] == "word word "
+
+
+def test_a_part_is_named_as_the_option_takes_it() -> None:
+    assert part_named(None) == "valid"
+    assert [part_named(name) for name in PARTS] == list(PARTS)
+    for wrong in ("foo", "", "Train"):
+        with pytest.raises(MisuseError, match="it takes train, valid, test"):
+            part_named(wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -168,7 +169,7 @@ def train_classify(
         raise MisuseError("--freeze-embeddings needs --embeddings FILE: random vectors that never learn say nothing.")
     settings = settings_of(course, optimiser)
     if freeze_embeddings:
-        settings = settings_of(course, optimiser, rate_scales={**settings.rate_scales, "embedding": 0.0})
+        settings = replace(settings, rate_scales={**settings.rate_scales, "embedding": 0.0})
     wishes = Wishes(
         recurrence_of(cell),
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -127,11 +128,9 @@ def train_tag(
 
     if freeze_embeddings and embeddings is None:
         raise MisuseError("--freeze-embeddings needs --embeddings FILE: random vectors that never learn say nothing.")
-    others = {"batch": 16, "lr": 3e-3}
-    settings = settings_of(course, optimiser, **others)
+    settings = settings_of(course, optimiser, batch=16, lr=3e-3)
     if freeze_embeddings:
-        scales = {**settings.rate_scales, "embedding": 0.0}
-        settings = settings_of(course, optimiser, **others, rate_scales=scales)
+        settings = replace(settings, rate_scales={**settings.rate_scales, "embedding": 0.0})
     shape = {
         "hidden": hidden,
         "layers": layers,

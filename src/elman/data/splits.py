@@ -16,6 +16,22 @@ _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{0,15})?")
 _LINE_END, _SPACE = re.compile("\n"), re.compile(r"\s")
 
 
+def part_named(part: str | None) -> str:
+    """The name of a part as a user gives it.
+
+    Args:
+        part: "train", "valid" or "test"; None for "valid".
+
+    Raises:
+        MisuseError: another name.
+    """
+    if part is None:
+        return "valid"
+    if part not in PARTS:
+        raise MisuseError(f"--part is {part!r}; it takes {', '.join(PARTS)}.")
+    return part
+
+
 def parse_split(split: str | Sequence[float | str]) -> tuple[Fraction, ...]:
     """Read a split such as ``"90/10"`` or ``(80, 10, 10)``.
 

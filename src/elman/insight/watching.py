@@ -21,9 +21,9 @@ from elman.insight.figures.watch import Moment
 from elman.models.video.describer import Telling
 from elman.runs import LoadedRun
 from elman.training.material import recorded_data
+from elman.training.systems.parts import names_of
 from elman.training.systems.video.data import ClipOptions, film_reader, recorded, stream_of
 from elman.training.systems.video.describe import LONGEST
-from elman.training.systems.video.run import classes_of
 
 MOMENTS = 8
 
@@ -119,7 +119,7 @@ def watch(loaded: LoadedRun, run: Path, seen: Seen) -> Watched:
     """
     _check_width(loaded, run, seen)
     each, so_far = loaded.model.watch(seen.frames.to(next(loaded.model.parameters()).device))
-    return Watched(classes_of(loaded, run), each.double().cpu().numpy(), so_far.double().cpu().numpy())
+    return Watched(names_of(loaded.config, "classes", run), each.double().cpu().numpy(), so_far.double().cpu().numpy())
 
 
 @torch.inference_mode()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from elman.data.sources import is_remote
+from elman.data.splits import part_named
 from elman.data.vocabulary import Vocabulary
 from elman.errors import MisuseError
 from elman.models.likelihood import token_nats
@@ -19,7 +20,6 @@ from elman.runs import LoadedRun
 from elman.training.corpus import TextOptions, read_again
 from elman.training.evaluate import Evaluation, evaluate
 
-PARTS = ("train", "valid", "test")
 NGRAM_ORDERS = (2, 4, 6)
 
 
@@ -55,8 +55,7 @@ def part_of_run(run: LoadedRun, folder: object, part: str) -> tuple[Text, np.nda
         MisuseError: there is no such part, or the text is gone.
         FailureError: the text has changed since.
     """
-    if part not in PARTS:
-        raise MisuseError(f"--part is {part!r}; it takes {', '.join(PARTS)}.")
+    part = part_named(part)
     corpus = read_again(run.config, folder, run.vocabulary)
     tokens = getattr(corpus, part)
     if len(tokens) < 2:

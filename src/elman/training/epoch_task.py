@@ -16,7 +16,7 @@ from elman.data.epochs import Epochs
 from elman.training.distributed import agreed, own_rows, world
 from elman.training.evaluate import Evaluation
 from elman.training.schedules import most_steps
-from elman.training.settings import SEEDS, Settings
+from elman.training.settings import Settings
 from elman.training.start import seconds_a_step
 from elman.training.task import Task
 
@@ -96,7 +96,7 @@ class EpochTask:
     def advance(self) -> int:
         # drawn from the place and not from a running generator: a resume draws the same, whatever was drawn between
         seeds = np.random.SeedSequence([self.settings.seed, *self.epochs.place, world()[0]])
-        generator = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]) % SEEDS)
+        generator = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
         rows = self.epochs.next()
         rows = rows[own_rows(len(rows))]
         parts = np.array_split(rows, min(self.settings.accumulate, max(1, len(rows))))

@@ -16,6 +16,7 @@ from elman.compile.torch_fused import recognise
 from elman.equations import Recurrence
 from elman.errors import MisuseError
 from elman.training.launch import launched, neighbours
+from elman.training.settings import Settings
 
 
 def prepare(device: str, threads: int | None) -> tuple[str, int]:
@@ -65,6 +66,11 @@ def keep_freed_memory() -> None:
 
 # mallopt's names for its parameters, from malloc.h
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+
+
+def usual_precision(settings: Settings, recurrence: Recurrence, hidden: int) -> str:
+    """The precision of a training whose user left it open: "bf16" where it pays, "fp32" else; see :func:`bf16_pays`."""
+    return "bf16" if bf16_pays(settings.device, settings.backend, recurrence, hidden) else "fp32"
 
 
 def bf16_pays(device: str, backend: str, recurrence: Recurrence, hidden: int) -> bool:

@@ -115,6 +115,19 @@ class Settings:
         for name, known in CHOICES.items():
             _require(getattr(self, name) in known, name, getattr(self, name), " or ".join(known))
 
+    def check_validation(self, examples: int, needed: str) -> None:
+        """Refuse rules that go by the validation part where there is none.
+
+        Args:
+            examples: in the validation part.
+            needed: the end of the sentence: what such a part is, and how to get one.
+
+        Raises:
+            MisuseError: there is no example, and patience or the plateau schedule waits for a gain on some.
+        """
+        if not examples and (self.patience or self.schedule == "plateau"):
+            raise MisuseError(f"--patience and --schedule plateau need {needed}")
+
     def to_json(self) -> dict[str, Any]:
         """JSON values that :meth:`from_json` reads."""
         return asdict(self)

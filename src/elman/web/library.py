@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 from elman.errors import ElmanError, FailureError, MisuseError
 from elman.insight.recording import Recording, list_recordings, open_recording
 from elman.runs import LoadedRun, RunFolder, load, read_config
+from elman.runs.model import LANGUAGE_MODELS
 from elman.training.journal import read_metrics
 from elman.web.answers import MissingError
 
@@ -126,13 +127,19 @@ class Library:
                 return run
         raise MissingError("There is no such run here; it may have been moved or renamed.")
 
-    def model(self, run: Run) -> LoadedRun:
+    def model(self, run: Run, systems: Sequence[str] = LANGUAGE_MODELS) -> LoadedRun:
         """The opened model; a training that has written better weights since is opened anew.
 
+        Args:
+            run: whose.
+            systems: which ones the caller can use, such as ``("classify", "tag")``.
+
         Raises:
-            MisuseError, FailureError: it cannot be opened.
+            MisuseError, FailureError: it cannot be opened, or is of another system.
         """
-        return self._models.get((run.path, self.written(run)), lambda: load(run.path))
+        # the systems are part of the key: what one screen has opened is still refused to another
+        key = run.path, self.written(run), tuple(systems)
+        return self._models.get(key, lambda: load(run.path, systems=systems))
 
     def written(self, run: Run) -> int:
         """When the weights were written, nanoseconds: tells whether something made from them is of today's model."""
@@ -151,24 +158,6 @@ class Library:
         if loaded.config["system"] != "language":
             raise MisuseError(f"{run.name} is a {loaded.config['system']} model; it has no cells to look into.")
         return loaded
-
-    def captioner(self, run: Run) -> LoadedRun:
-        """The opened model of a run that captions images.
-
-        Raises:
-            MisuseError: it is of another system.
-        """
-        key = run.path, self.written(run)
-        return self._models.get(key, lambda: load(run.path, systems=("caption",)))
-
-    def translator(self, run: Run) -> LoadedRun:
-        """The opened model of a run that translates.
-
-        Raises:
-            MisuseError: it is of another system.
-        """
-        key = run.path, self.written(run)
-        return self._models.get(key, lambda: load(run.path, systems=("translate",)))
 
     def recordings(self, run: Run) -> list[dict[str, Any]]:
         """Id, text and size of a run's recordings, the latest first."""

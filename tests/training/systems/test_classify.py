@@ -150,6 +150,8 @@ def test_other_texts_and_their_faults(trained: tuple[Path, Sources], tmp_path: P
         evaluate_run(loaded, run, [str(other)], None, {})
     with pytest.raises(MisuseError, match="There is no option 'beam'"):
         evaluate_run(loaded, run, None, None, {"beam": 5})
+    with pytest.raises(MisuseError, match="--part is 'dev'; it takes train, valid, test"):
+        evaluate_run(loaded, run, None, "dev", {})
     with pytest.raises(MisuseError, match="--option encoding is for files"):
         evaluate_run(loaded, run, None, None, {"encoding": "latin-1"})
 

@@ -82,7 +82,7 @@ def test_it_learns_and_says_so_class_by_class(elman: Elman, pictures: Path, tmp_
     assert found["images"] == 50
     assert scores(elman, run, pictures)["images"] == 3 * EACH
     printed = elman("eval", run, "--part", "test").stdout
-    assert "confusion: the true class in the row" in printed
+    assert "true \\ called" in printed
     sample = (run / "samples" / "step-000000050.txt").read_text().splitlines()
     assert all(line.split(": ")[1].split()[0] in CLASSES for line in sample)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

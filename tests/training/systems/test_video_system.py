@@ -203,7 +203,7 @@ def test_a_record_that_is_damaged_is_refused(run: Path) -> None:
         data = loaded.config["data"] | {"options": loaded.config["data"]["options"] | {entry: value}}
         with pytest.raises(FailureError, match="does not say how its clips were read"):
             evaluate_run(loaded._replace(config=loaded.config | {"data": data}), run, None, "test", {})
-    with pytest.raises(FailureError, match="does not name its 2 classes"):
+    with pytest.raises(FailureError, match="names 1 classes, and its model has 2"):
         evaluate_run(loaded._replace(config=loaded.config | {"classes": ["one"]}), run, None, "test", {})
 
 

@@ -10,10 +10,9 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.splits import PARTS
 from elman.errors import FailureError, MisuseError
 from elman.training.material import absolute, recorded_data, shuffled_parts
-
-PARTS = ("train", "valid", "test")
 
 
 class Divisible(Protocol):

@@ -24,7 +24,7 @@ WIDEST = 16
 
 def about(request: Request) -> Response:
     """The tags of a captioner, and whether it has attention."""
-    loaded = request.app.state.library.captioner(run_of(request))
+    loaded = request.app.state.library.model(run_of(request), ("caption",))
     return answer({"tags": sorted(tags_of(loaded.vocabulary)), "attention": loaded.model.looks})
 
 
@@ -40,7 +40,7 @@ def _captions(request: Request, body: dict[str, Any]) -> Response:
     width, best = field(body, "beam", int, 3), field(body, "n_best", int, 1)
     if not 1 <= best <= width <= WIDEST:
         raise MisuseError(f"'beam' is {width} and 'n_best' is {best}; n_best is at least 1 and beam at most {WIDEST}.")
-    loaded = request.app.state.library.captioner(run_of(request))
+    loaded = request.app.state.library.model(run_of(request), ("caption",))
     manner = Manner(best, width, field(body, "normalisation", float, 0.7))
     try:
         content = base64.b64decode(field(body, "image", str), validate=True)

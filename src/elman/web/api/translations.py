@@ -33,7 +33,7 @@ def _translations(request: Request, body: dict[str, Any]) -> Response:
     width, best = field(body, "beam", int, 5), field(body, "n_best", int, 1)
     if not 1 <= best <= width <= WIDEST:
         raise MisuseError(f"'beam' is {width} and 'n_best' is {best}; n_best is at least 1 and beam at most {WIDEST}.")
-    translators = from_runs([request.app.state.library.translator(run_of(request))])
+    translators = from_runs([request.app.state.library.model(run_of(request), ("translate",))])
     if not text:
         return answer({"source": [], "translations": []})
     (found,) = translate(

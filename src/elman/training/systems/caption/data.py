@@ -14,6 +14,7 @@ from torch import Tensor
 
 from elman.data.captions import Caption, Captions, Fault, match_images, read_captions, read_lists, report_faults
 from elman.data.images import ImageSource, open_images
+from elman.data.splits import PARTS
 from elman.data.vocabulary import Vocabulary
 from elman.data.words import Words
 from elman.errors import MisuseError
@@ -24,7 +25,6 @@ from elman.models.captioning.encoding import coarser
 from elman.models.encoders import encode_images
 from elman.training.material import absolute, fingerprint_of, shuffled_parts
 
-PARTS = ("train", "valid", "test")
 WORDINGS = ("penn", "plain")
 IGNORED = -100
 # images whose features are held at once while they are made coarser

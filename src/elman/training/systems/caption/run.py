@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from elman.data.splits import part_named
 from elman.data.vocabulary import from_json
 from elman.equations import Recurrence
 from elman.errors import FailureError, MisuseError
@@ -29,7 +30,6 @@ from elman.training.scores import Scores, check_options
 from elman.training.settings import Settings
 from elman.training.start import Prepared, Reports, start
 from elman.training.systems.caption.data import (
-    PARTS,
     CaptionedImages,
     CaptionOptions,
     features_of,
@@ -121,8 +121,7 @@ def train(
             start_from = load(wishes.run, device=settings.device, backend=settings.backend, systems=("caption",))
         own = _wordings(options, start_from)
         data = read_captioned(images, captions, own, notices)
-        if not len(data.parts["valid"]) and (settings.patience or settings.schedule == "plateau"):
-            raise MisuseError("--patience and --schedule plateau need a validation part; there is no image in it.")
+        settings.check_validation(len(data.parts["valid"]), "a validation part; there is no image in it.")
         torch.manual_seed(settings.seed)
         if start_from:
             model, vocabulary = start_from.model, start_from.vocabulary
@@ -206,7 +205,7 @@ def evaluate_run(
     asked = check_options(options, {"beam": int, "normalisation": float, "retrieval": int, "tag": str, "seed": int})
     manner = Manner(beam=asked.get("beam", 3), normalisation=asked.get("normalisation", 0.7))
     seed, most = asked.get("seed", 1), asked.get("retrieval", 500)
-    part = part or "valid"
+    part = part_named(part)
     notices: list[str] = []
     if sources:
         if len(sources) < 2:
@@ -217,8 +216,6 @@ def evaluate_run(
         data, part = replace(data, parts={"train": data.parts["train"]}), "train"
     else:
         data, words = _read_again(loaded.config, run, None)
-        if part not in PARTS:
-            raise MisuseError(f"--part is {part!r}; it takes {', '.join(PARTS)}.")
     device = str(next(loaded.model.parameters()).device)
     data, features = features_of(loaded.model, data, words, notices)
     examples = CaptionExamples(

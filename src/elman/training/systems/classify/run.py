@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.data.embeddings import read_embeddings
+from elman.data.splits import part_named
 from elman.data.vocabulary import Vocabulary, from_json
 from elman.equations import Recurrence
 from elman.errors import FailureError, MisuseError
@@ -31,8 +32,8 @@ from elman.training.settings import Settings
 from elman.training.start import Prepared, Reports, resume, start
 from elman.training.systems.classify.data import Reading, check_labels, code, fingerprint, parts_of, read_again
 from elman.training.systems.classify.examples import Learning, TextExamples, measures, scores_of, temperature_of
-from elman.training.systems.classify.tables import class_table, confusion_table
 from elman.training.systems.parts import Sources, names_of, options_of
+from elman.training.systems.tables import class_table, confusion_table
 
 #: Evaluations of a training, where the user does not say how often.
 EVALUATIONS = 16
@@ -88,8 +89,7 @@ def train(sources: Sources, reading: Reading, wishes: Wishes, out: Path) -> tupl
         refuse_inside(out, sources.train)
         notices: list[str] = []
         parts = parts_of(sources, reading, notices)
-        if not len(parts["valid"]) and (settings.patience or settings.schedule == "plateau"):
-            raise MisuseError("--patience and --schedule plateau need a validation part: --valid or --split.")
+        settings.check_validation(len(parts["valid"]), "a validation part: --valid or --split.")
         classes = parts["train"].classes
         vocabulary = reading.build(parts["train"].texts)
         coded = {name: code(parts[name], vocabulary, classes, reading.longest) for name in ("train", "valid")}
@@ -108,8 +108,7 @@ def train(sources: Sources, reading: Reading, wishes: Wishes, out: Path) -> tupl
             notices += [_coverage(vectors[1], covered, vocabulary), *vectors[2]]
         model.to(settings.device)
         if "precision" not in wishes.given:
-            pays = machine.bf16_pays(settings.device, settings.backend, wishes.recurrence, model.hidden)
-            settings = replace(settings, precision="bf16" if pays else "fp32")
+            settings = replace(settings, precision=machine.usual_precision(settings, wishes.recurrence, model.hidden))
         if cut := coded["train"].cut:
             notices.append(f"{cut:,} texts are read only to token {reading.longest:,}; --longest N reads more.")
         for notice in notices:
@@ -201,7 +200,7 @@ def evaluate_run(
     Raises:
         MisuseError, FailureError: with the sentence for the user.
     """
-    asked = check_options(options, OPTIONS)
+    asked, chosen = check_options(options, OPTIONS), part_named(part)
     bins = asked.pop("bins", 15)
     classes = names_of(loaded.config, "classes", run)
     if sources:
@@ -212,8 +211,8 @@ def evaluate_run(
         if asked:
             raise MisuseError(f"--option {min(asked)} is for files; the run's own texts are read as in training.")
         parts, reading = read_again(loaded.config, run)
-        if not len(texts := parts[part or "valid"]):
-            raise MisuseError(f"{run} has no texts in its {part or 'valid'} part; name files.")
+        if not len(texts := parts[chosen]):
+            raise MisuseError(f"{run} has no texts in its {chosen} part; name files.")
     started = time.monotonic()
     coded = code(texts, loaded.vocabulary, classes, reading.longest)
     scores = scores_of(loaded.model, coded.ids)

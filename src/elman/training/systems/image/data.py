@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.data.images import BadImageError, ImageSource, SquareImages, open_images
-from elman.data.splits import parse_split
+from elman.data.splits import PARTS, parse_split
 from elman.errors import FailureError, MisuseError
 from elman.training.display import Display
 from elman.training.material import absolute, check_same, fingerprint_of, recorded_data, shuffled_parts
 
-PARTS = ("train", "valid", "test")
 # of the division into parts, whatever the seed of the training, so that runs with several seeds can be compared
 SPLIT_SEED = 0
 # a bad image is named; of more than so many the rest is counted

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from elman.data.images import Augmentation, Preprocessing, fit, normalisation, open_images
+from elman.data.splits import part_named
 from elman.errors import FailureError, MisuseError
 from elman.metrics.classification import calibration, class_scores, confusion_matrix, macro_f1
 from elman.models.convnets import ConvNet, build, design, load_weights, net_of
@@ -48,10 +48,9 @@ from elman.training.systems.image.data import (
     read_other,
 )
 from elman.training.systems.image.examples import TOP, ImageExamples, ImageTask, judge
+from elman.training.systems.tables import class_table, confusion_table
 
 # a confusion matrix of more classes is not readable; the pairs that are confused most are
-WIDEST_MATRIX = 20
-MOST_PAIRS = 10
 
 
 @dataclass(frozen=True)
@@ -139,8 +138,7 @@ def train(
         # the whole shorter side is kept, though published nets saw the middle of an image that was a little larger
         options = image_options(side, side, sources.split, sources.valid, sources.test, sources.bad)
         images = read_images(opened, options, display)
-        if not len(images.parts["valid"]) and (settings.patience or settings.schedule == "plateau"):
-            raise MisuseError("--patience and --schedule plateau need a validation part: --valid or --split.")
+        settings.check_validation(len(images.parts["valid"]), "a validation part: --valid or --split.")
         augmentation = choose_augmentation(wishes, side, reasons)
         recipe = Recipe(
             name,
@@ -230,11 +228,8 @@ def evaluate_run(
         how = image_options(model.side, model.shorter, "100", None, None, known.get("bad", "refuse"))
         chosen, name = read_other(sources[0], how, model.classes, QuietDisplay()), str(sources[0])
     else:
-        name = part or "valid"
-        parts = read_again(loaded.config, run).parts
-        if name not in parts:
-            raise MisuseError(f"--part is {name!r}; it takes {', '.join(parts)}.")
-        chosen = parts[name]
+        name = part_named(part)
+        chosen = read_again(loaded.config, run).parts[name]
         if not len(chosen):
             raise MisuseError(f"{run} has no {name} part; name another with --part, or a folder of images.")
     judged = judge(model, chosen)
@@ -259,7 +254,8 @@ def evaluate_run(
         for word, score in zip(model.classes, scores, strict=True)
     }
     details = {"classes": by_class, "confusion": matrix.tolist()}
-    return Scores(rows, _tables(model.classes, matrix, by_class), details)
+    tables = f"{class_table(model.classes, scores)}\n\n{confusion_table(model.classes, matrix)}"
+    return Scores(rows, tables, details)
 
 
 def _usual_net(wishes: ImageWishes, reasons: Reasons) -> str:
@@ -314,28 +310,3 @@ def _try(model: ImageClassifier) -> None:
         ) from error
     finally:
         model.train()
-
-
-def _tables(classes: Sequence[str], matrix: np.ndarray, by_class: Mapping[str, Mapping[str, float | int]]) -> str:
-    width = max(len("class"), *(len(word) for word in classes))
-    lines = [f"{'class':<{width}}  precision  recall      f1  images"]
-    for word, scores in by_class.items():
-        lines.append(
-            f"{word:<{width}}  {scores['precision']:9.3f}  {scores['recall']:6.3f}  {scores['f1']:6.3f}  "
-            f"{scores['images']:6,}"
-        )
-    lines.append("")
-    if len(classes) <= WIDEST_MATRIX:
-        cell = max(5, len(f"{matrix.max():,}") + 1)
-        lines.append("confusion: the true class in the row, the predicted one in the column")
-        lines.append(" " * width + "".join(f"{word[: cell - 1]:>{cell}}" for word in classes))
-        for word, row in zip(classes, matrix, strict=True):
-            lines.append(f"{word:<{width}}" + "".join(f"{count:>{cell},}" for count in row))
-        return "\n".join(lines)
-    wrong = np.where(np.eye(len(classes), dtype=bool), 0, matrix)
-    lines.append("taken for each other most often: the true class, the predicted one, how often")
-    for place in np.argsort(wrong, axis=None)[::-1][:MOST_PAIRS]:
-        row, column = divmod(int(place), len(classes))
-        if wrong[row, column]:
-            lines.append(f"{classes[row]}  {classes[column]}  {wrong[row, column]:,}")
-    return "\n".join(lines)

@@ -11,7 +11,6 @@ import torch
 
 from elman.data.tokens import Corpus
 from elman.equations import Recurrence
-from elman.errors import MisuseError
 from elman.models.language import LanguageModel
 from elman.runs import RunFolder
 from elman.training import machine
@@ -65,8 +64,7 @@ def train_language_model(
     def prepare(settings: Settings, display: Display, seconds_left: Callable[[], float | None]) -> Prepared:
         refuse_inside(out, sources)
         corpus = text.read(sources)
-        if not len(corpus.valid) and (settings.patience or settings.schedule == "plateau"):
-            raise MisuseError("--patience and --schedule plateau need a validation part; --split leaves none.")
+        settings.check_validation(len(corpus.valid), "a validation part; --split leaves none.")
         describe_corpus(corpus, display)
         request = replace(wishes.request, settings=settings)
         choice = _choose(corpus, recurrence, wishes, request, seconds_left())

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 
 from elman.data.characters import Characters
-from elman.data.embeddings import read_embeddings
+from elman.data.embeddings import WordVectors, read_embeddings
+from elman.data.splits import part_named
 from elman.data.vocabulary import from_json
+from elman.data.words import Words
 from elman.equations import Recurrence
 from elman.errors import FailureError, MisuseError
 from elman.metrics.entities import entity_scores, scheme_of
@@ -26,8 +28,8 @@ from elman.training.progress import Outcome
 from elman.training.scores import Scores, check_options
 from elman.training.settings import Settings
 from elman.training.start import Prepared, Reports, start
-from elman.training.systems.classify.tables import score_table
 from elman.training.systems.parts import Sources, names_of, options_of
+from elman.training.systems.tables import score_table
 from elman.training.systems.tag.data import (
     Coded,
     Reading,
@@ -88,8 +90,7 @@ def train(sources: Sources, reading: Reading, wishes: Wishes, out: Path) -> tupl
         notices: list[str] = []
         reasons: list[str] = []
         parts = parts_of(sources, reading, notices)
-        if not len(parts["valid"]) and (settings.patience or settings.schedule == "plateau"):
-            raise MisuseError("--patience and --schedule plateau need a validation part: --valid or --split.")
+        settings.check_validation(len(parts["valid"]), "a validation part: --valid or --split.")
         tags, scheme = parts["train"].tags, scheme_of(parts["train"].labels)
         vocabulary = reading.build(parts["train"].sentences)
         shape = dict(wishes.shape)
@@ -98,12 +99,12 @@ def train(sources: Sources, reading: Reading, wishes: Wishes, out: Path) -> tupl
             settings = replace(settings, epochs=EPOCHS)
             reasons.append(f"epochs {EPOCHS:g}, at most {settings.minutes:g} minutes: the usual")
         if "precision" not in wishes.given:
-            pays = machine.bf16_pays(settings.device, settings.backend, wishes.recurrence, int(shape["hidden"]))
-            settings = replace(settings, precision="bf16" if pays else "fp32")
+            precision = machine.usual_precision(settings, wishes.recurrence, int(shape["hidden"]))
+            settings = replace(settings, precision=precision)
         if wishes.embeddings is not None:
-            names = [vocabulary.symbol(place) for place in range(vocabulary.size)]
-            vectors = read_embeddings(wishes.embeddings, names, settings.seed)
-            notices += [f"Word vectors for {int(vectors.found.sum()):,} of {len(names):,} words.", *vectors.notices]
+            vectors = _word_vectors(wishes.embeddings, vocabulary, settings)
+            covered = f"Word vectors for {int(vectors.found.sum()):,} of {vocabulary.size:,} words."
+            notices += [covered, *vectors.notices]
             shape["embedding"] = vectors.matrix.shape[1]
         torch.manual_seed(settings.seed)
         model = Tagger(
@@ -219,8 +220,7 @@ def rebuild(config: Mapping[str, Any], settings: Settings, run: Path, sources: S
     torch.manual_seed(settings.seed)
     model = Tagger.from_configuration(config["model"], settings.backend)
     if config.get("embeddings") and newest_step(RunFolder(run)) < 0:
-        names = [decoder.vocabulary.symbol(place) for place in range(decoder.vocabulary.size)]
-        vectors = read_embeddings(str(config["embeddings"]), names, settings.seed)
+        vectors = _word_vectors(str(config["embeddings"]), decoder.vocabulary, settings)
         model.embedding.weight.data.copy_(torch.from_numpy(vectors.matrix))
     coded = {name: decoder.code(parts[name].sentences, parts[name].labels) for name in ("train", "valid")}
     examples = WordExamples(
@@ -228,6 +228,11 @@ def rebuild(config: Mapping[str, Any], settings: Settings, run: Path, sources: S
         decoder.scheme is not None, decoder.learning, settings,
     )  # fmt: skip
     return EpochTask(examples, settings)
+
+
+def _word_vectors(source: str, vocabulary: Words, settings: Settings) -> WordVectors:
+    names = [vocabulary.symbol(place) for place in range(vocabulary.size)]
+    return read_embeddings(source, names, settings.seed)
 
 
 OPTIONS: Mapping[str, type] = {"word_column": str, "tag_column": str, "encoding": str, "errors": str, "constrain": bool}
@@ -250,6 +255,7 @@ def evaluate_run(
         MisuseError, FailureError: with the sentence for the user.
     """
     # a column may be named by its number
+    chosen = part_named(part)
     asked = check_options({n: str(v) if n.endswith("column") else v for n, v in options.items()}, OPTIONS)
     decoder = Decoder.of(loaded.config, run)
     if (constrain := asked.pop("constrain", None)) is not None:
@@ -260,8 +266,8 @@ def evaluate_run(
         if asked:
             raise MisuseError(f"--option {min(asked)} is for files; the run's own words are read as in training.")
         parts, _ = read_again(loaded.config, run)
-        if not len(given := parts[part or "valid"]):
-            raise MisuseError(f"{run} has no sentences in its {part or 'valid'} part; name files.")
+        if not len(given := parts[chosen]):
+            raise MisuseError(f"{run} has no sentences in its {chosen} part; name files.")
     begun = time.monotonic()
     decoded, nats = decode_all(loaded.model, decoder.code(given.sentences, given.labels), decoder.allowed)
     seconds = time.monotonic() - begun

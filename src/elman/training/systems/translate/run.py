@@ -175,8 +175,7 @@ def train(
         refuse_inside(out, [name for name in sources.train if not is_made(name)])
         notices: list[str] = []
         parts = sources.parts(options, notices)
-        if not len(parts["valid"]) and (settings.patience or settings.schedule == "plateau"):
-            raise MisuseError("--patience and --schedule plateau need validation pairs: --valid or --split.")
+        settings.check_validation(len(parts["valid"]), "validation pairs: --valid or --split.")
         source, target = build_vocabularies(
             parts["train"], str(options.tokens), bool(options.joint), **options.building()
         )
@@ -186,8 +185,7 @@ def train(
             wishes.encoder, source.size, target.size, decoder=wishes.decoder, backend=settings.backend, **shape
         ).to(settings.device)
         if "precision" not in wishes.given:
-            pays = machine.bf16_pays(settings.device, settings.backend, wishes.decoder, model.hidden)
-            settings = replace(settings, precision="bf16" if pays else "fp32")
+            settings = replace(settings, precision=machine.usual_precision(settings, wishes.decoder, model.hidden))
         examples = PairExamples(model, source, target, parts, options, settings, best_by, wishes.scored, notices)
         for notice in notices:
             display.warn(notice)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from elman.data.made_tasks import is_made
 from elman.data.parallel import TokenPairs, encode_pairs
+from elman.data.splits import part_named
 from elman.errors import MisuseError, require
 from elman.generate.translating import from_runs, translate
 from elman.metrics.bleu import bleu
@@ -46,15 +47,15 @@ def evaluate_run(
     Raises:
         MisuseError, FailureError: with the sentence for the user.
     """
-    asked = check_options(options, OPTIONS)
+    asked, chosen = check_options(options, OPTIONS), part_named(part)
     width, normalisation = asked.get("beam", 5), asked.get("normalisation", 0.6)
     translators = from_runs([loaded, *_further(asked, loaded)])
     if sources:
         pairs = PairOptions(**recorded_data(loaded.config, run)["options"]).pairs(sources)
     else:
         parts, _ = parts_of_run(loaded.config, run)
-        if not len(pairs := parts[part or "valid"]):
-            raise MisuseError(f"{run} has no pairs in its {part or 'valid'} part; name files.")
+        if not len(pairs := parts[chosen]):
+            raise MisuseError(f"{run} has no pairs in its {chosen} part; name files.")
     encoded = encode_pairs(pairs, translators.source, translators.target)
     device = str(loaded.model.readout_bias.device)
     rows: dict[str, float | int | str | None] = {"pairs": len(pairs)}

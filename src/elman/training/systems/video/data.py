@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.data.splits import PARTS
+from elman.data.splits import PARTS, part_named
 from elman.data.video import drawings, poses
 from elman.data.video.archive import read_archive
 from elman.data.video.clips import Clips, concatenate, divide, fingerprint_of, shuffled, stretched
@@ -246,9 +246,7 @@ def judged_clips(
     Raises:
         MisuseError: a part that is none or empty.
     """
-    name = part or "valid"
-    if name not in PARTS:
-        raise MisuseError(f"--part is {name}; it takes {', '.join(PARTS)}.")
+    name = part_named(part)
     if sources:
         options, _, describe = recorded(loaded.config, run)
         footage = read_footage(sources, options, describe=describe, divided=False)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.equations import Recurrence
-from elman.errors import FailureError, MisuseError
+from elman.errors import MisuseError
 from elman.models.video.classifier import VideoClassifier, fuse, fusion_weight
 from elman.runs import LoadedRun, RunFolder, load
 from elman.training.corpus import refuse_inside
@@ -26,6 +26,7 @@ from elman.training.progress import Outcome
 from elman.training.scores import Scores, check_options
 from elman.training.settings import Settings
 from elman.training.start import Prepared, Reports, start
+from elman.training.systems.parts import names_of
 from elman.training.systems.video.data import (
     ClipOptions,
     Footage,
@@ -149,8 +150,7 @@ def train(
         for notice in notices:
             display.warn(notice)
         counts = footage.counts()
-        if not counts["valid"] and (settings.patience or settings.schedule == "plateau"):
-            raise MisuseError("--patience and --schedule plateau need validation clips; --split leaves none.")
+        settings.check_validation(counts["valid"], "validation clips; --split leaves none.")
         display.note(
             f"{counts['train']:,} clips to train on, {counts['valid']:,} to validate, {counts['test']:,} to test; "
             f"{footage.options.stream} of {footage.clips.kind}; fingerprint {footage.clips.fingerprint[:12]}"
@@ -237,7 +237,7 @@ def evaluate_run(
         return evaluate_describer(loaded, run, sources, part, options)
     asked = check_options(options, OPTIONS)
     footage, rows = judged_clips(loaded, run, sources, part)
-    classes = classes_of(loaded, run)
+    classes = names_of(loaded.config, "classes", run)
     targets = class_numbers(footage, classes)[rows]
     probabilities, nats = judged(loaded.model, footage, rows)
     shuffled, _ = judged(loaded.model, footage, rows, shuffle=True)
@@ -263,8 +263,8 @@ def _fused(
     weight: float | None,
     first: NDArray[np.float64],
 ) -> dict[str, float]:
-    classes = classes_of(loaded, run)
-    if classes_of(other, other_run) != classes:
+    classes = names_of(loaded.config, "classes", run)
+    if names_of(other.config, "classes", other_run) != classes:
         raise MisuseError(f"{other_run} knows other classes than {run}; train both on the same clips.")
     if weight is not None and not 0 <= weight <= 1:
         raise MisuseError(f"--option weight={weight:g} is no share from 0 to 1.")
@@ -286,18 +286,6 @@ def _fused(
         "weight_of_the_other": weight,
         **{f"fused_{name}": value for name, value in accuracies(fused, targets).items()},
     }
-
-
-def classes_of(loaded: LoadedRun, run: Path) -> tuple[str, ...]:
-    """The names of a run's classes.
-
-    Raises:
-        FailureError: the configuration does not fit its model.
-    """
-    names = loaded.config.get("classes")
-    if not isinstance(names, list) or len(names) != loaded.model.classes:
-        raise FailureError(f"The configuration of {run} does not name its {loaded.model.classes} classes.")
-    return tuple(map(str, names))
 
 
 def class_numbers(footage: Footage, classes: Sequence[str]) -> NDArray[np.int64]:

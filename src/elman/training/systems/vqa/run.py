@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from elman.data.questions import Question, QuestionOptions, Questions, read_questions
+from elman.data.splits import part_named
 from elman.data.vocabulary import from_json
 from elman.data.words import Words
 from elman.equations import Recurrence
@@ -140,8 +141,7 @@ def train(
         _describe(questions, examples, answers, display)
         task = EpochTask(examples, settings)
         settings = replace(settings, eval_every=eval_every or task.steps_an_epoch)
-        if not len(examples.valid) and (settings.patience or settings.schedule == "plateau"):
-            raise MisuseError("--patience and --schedule plateau need a validation part; --split leaves none.")
+        settings.check_validation(len(examples.valid), "a validation part; --split leaves none.")
         steps = plan_steps(task, settings, seconds_left)
         settings = replace(settings, warmup=min(WARMUP, steps // 20) if warmup is None else warmup)
         entries = {
@@ -206,7 +206,7 @@ def evaluate_run(
     Raises:
         MisuseError, FailureError: with the sentence for the user.
     """
-    checked = check_options(options, OPTIONS)
+    checked, chosen = check_options(options, OPTIONS), part_named(part)
     device = str(next(loaded.model.parameters()).device)
     words, answers = _stored(loaded.config, run)
     trained_on: tuple[Question, ...] = ()
@@ -215,9 +215,9 @@ def evaluate_run(
         asked = read.items
     else:
         read, seen, rows = _again(loaded.config, run, None, device)
-        asked, trained_on = read.part(part or "valid"), read.part("train")
+        asked, trained_on = read.part(chosen), read.part("train")
     if not asked:
-        raise MisuseError(f"The questions of {run} have no {part or 'valid'} part.")
+        raise MisuseError(f"The questions of {run} have no {chosen} part.")
     questions = QuestionSet(asked, rows, words, answers)
     answered = answer_all(loaded.model, questions, seen)
     scores = [each.score for each in answered]

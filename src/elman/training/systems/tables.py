@@ -1,4 +1,4 @@
-"""Tables of a classifier's scores as lines of text."""
+"""Tables of scores by class as lines of text."""
 
 from __future__ import annotations
 
