@@ -80,6 +80,13 @@ def test_from_pictures_to_captions(elman: Callable[..., Any], made: Path, tmp_pa
     assert "CIDEr-D" in shown
     assert "image-blind" in shown
 
+    together = elman("caption", run, image, "--ensemble", run, "--json")
+    (twins,), (alone,) = json.loads(together.stdout), json.loads(elman("caption", run, image, "--json").stdout)
+    assert twins["caption"] == alone["caption"]
+    assert twins["log_probability"] == pytest.approx(alone["log_probability"], abs=1e-4)
+    scored = elman("eval", run, "--part", "test", "--option", f"ensemble={run},{run}", "--option", "beam=2", "--json")
+    assert json.loads(scored.stdout)["captions"] == scores["captions"]
+
     done = elman("resume", run, "--steps", 42, "--quiet")
     assert done.returncode == 0, done.stderr
 

@@ -13,7 +13,8 @@ import pytest
 pytest.importorskip("starlette", reason="the extra web is not installed")
 
 import torch
-from made_captions import png, write_data, write_weights
+from caption_runs import captioner
+from made_captions import png
 from web_cases import BASE
 
 from elman.data.images import decode
@@ -28,23 +29,7 @@ IMAGE = png("red", "disc", 5)
 @pytest.fixture(scope="module")
 def captioning(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run that captions in two languages, with attention."""
-    from elman.equations import cell
-    from elman.training.settings import Settings
-    from elman.training.start import Reports
-    from elman.training.systems.caption.data import CaptionOptions
-    from elman.training.systems.caption.examples import Teaching
-    from elman.training.systems.caption.run import Wishes, train
-
-    folder = tmp_path_factory.mktemp("captioning")
-    images, table, lists = write_data(folder, 12, languages=True)
-    options = CaptionOptions(lists=tuple(map(str, lists)), min_count=1)
-    shape = {"hidden": 12, "embedding": 8, "image": 8, "places": 3, "way": "attention"}
-    wishes = Wishes(weights=str(write_weights(folder)), shape=shape)
-    settings = Settings(steps=10, batch=4, lr=2e-2, threads=1)
-    out = folder / "runs" / "looks"
-    out.parent.mkdir()
-    train(str(images), [str(table)], options, cell("gru"), wishes, Teaching(), settings, Reports(quiet=True), out)
-    return out.parent
+    return captioner(tmp_path_factory.mktemp("captioning"), "looks", languages=True)
 
 
 @pytest.fixture
@@ -62,7 +47,7 @@ def sent(content: bytes, **more: Any) -> dict[str, Any]:
 
 
 def test_the_captions_are_those_of_the_package(client: Any, captioning: Path) -> None:
-    assert client.get(WHERE).json() == {"tags": ["de", "en"], "attention": True}
+    assert client.get(WHERE).json() == {"tags": ["de", "en"], "attention": True, "share": 1.0}
     told = client.post(WHERE, json=sent(IMAGE, beam=4, n_best=3, normalisation=1.0)).json()["captions"]
     loaded = load(captioning / "looks", systems=("caption",))
     seen = features_of_images(loaded.model, [decode(IMAGE, "image")])

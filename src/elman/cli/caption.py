@@ -27,6 +27,8 @@ elman caption runs/images holiday/ --json > results.json
 elman caption runs/images photo.jpg --sample --temperature 0.8 --n-best 5
 
 elman caption runs/images photo.jpg --attention looks
+
+elman caption runs/first photo.jpg --ensemble runs/second --ensemble runs/third
 """
 
 
@@ -49,6 +51,12 @@ def caption(
     tag: Annotated[
         str, typer.Option(help="Language (or other tag) of the captions, where the model has several.")
     ] = "",
+    ensemble: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Another run that captions with it, by the mean of probabilities; repeatable.", show_default=False
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of drawn captions.")] = 1,
     attention: Annotated[
         Path | None,
@@ -66,6 +74,7 @@ def caption(
 
     from elman.data.images import gather
     from elman.generate.captioning import Manner, write
+    from elman.generate.ensemble import captioners_from_runs
     from elman.insight.figures.attention_overlay import draw_overlays, prepare_folder
     from elman.models.captioning.seeing import features_of_images
     from elman.runs import load
@@ -73,7 +82,9 @@ def caption(
 
     device, _ = machine.prepare(device, threads)
     manner = Manner(best, max(beam, best), length_penalty, temperature if sample else None, longest, seed)
-    loaded = load(run, device=device, systems=("caption",))
+    loaded = captioners_from_runs(
+        [load(path, device=device, systems=("caption",)) for path in (run, *(ensemble or []))]
+    )
     model = loaded.model
     if attention:
         if not model.looks:

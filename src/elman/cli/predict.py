@@ -107,47 +107,32 @@ def _classify(
 ) -> None:
     from dataclasses import replace
 
-    from elman.data.labelled import token_ids
     from elman.files import write_whole
     from elman.insight import word_weights
-    from elman.metrics.classification import softmax
+    from elman.insight.predictions import classify_texts
     from elman.training.systems.classify.data import Reading
-    from elman.training.systems.classify.examples import scores_of, temperature_of
-    from elman.training.systems.parts import names_of, options_of
+    from elman.training.systems.parts import options_of
 
-    classes, temperature = names_of(loaded.config, "classes", run), temperature_of(loaded.model)
-    reading = options_of(Reading, loaded.config, run)
-    given_flags = (("text_column", text_column), ("encoding", encoding))
-    changes: dict[str, Any] = {name: value for name, value in given_flags if value}
     if file:
+        reading = options_of(Reading, loaded.config, run)
+        given_flags = (("text_column", text_column), ("encoding", encoding))
+        changes: dict[str, Any] = {name: value for name, value in given_flags if value}
         plain = all(name.lower().endswith(".txt") for name in file) and reading.form in (None, "label-first")
         changes["form"] = "label-first" if plain else reading.form
         given = list(replace(reading, **changes).read(file, labels_needed=False).texts)
     else:
         given = list(_texts(text))
-    if explain or html or picture:
-        found = word_weights.explain(loaded.model, loaded.vocabulary, classes, given, reading.longest)
-        chances = [each.probabilities for each in found]
-    else:
-        rows = [token_ids(loaded.vocabulary, one, reading.longest) for one in given]
-        chances = list(softmax(scores_of(loaded.model, rows), temperature))
-        found = []
+    predicted = classify_texts(loaded, run, given, explained=bool(explain or html or picture))
+    found = [each.explained for each in predicted if each.explained is not None]
     if html:
         write_whole(html, word_weights.page_of(loaded.vocabulary, found, f"{run.name}: the words that mattered"))
     if picture:
         word_weights.picture_of(loaded.vocabulary, found, picture, "the words that mattered")
-    for place, (one, row) in enumerate(zip(given, chances, strict=True)):
-        order = sorted(range(len(classes)), key=lambda number, row=row: -row[number])  # type: ignore[misc]
+    for place, each in enumerate(predicted):
+        best, *others = [(each.classes[number], each.probabilities[number]) for number in each.order]
         if as_json:
-            values: dict[str, Any] = {
-                "text": one,
-                "class": classes[order[0]],
-                "probability": float(row[order[0]]),
-                "probabilities": {classes[number]: float(row[number]) for number in order},
-            }
-            if explain:
-                values["words"] = _words(found[place])
-            print(json.dumps(values, ensure_ascii=False))
+            told = each.entries() if explain else replace(each, explained=None).entries()
+            print(json.dumps(told, ensure_ascii=False))
         elif explain:
             from rich.console import Console
 
@@ -155,24 +140,10 @@ def _classify(
             strongest = ", ".join(f"{name} {nats:+.2f}" for name, nats in word_weights.heaviest(found[place]))
             print(f"    {_shown(strongest)}")
         else:
-            others = "  ".join(f"{classes[number]} {row[number]:.2f}" for number in order[1:4])
-            print(f"{classes[order[0]]} {row[order[0]]:.2f}  ({_shown(others)})  {_shown(one)}")
+            rest = "  ".join(f"{name} {chance:.2f}" for name, chance in others[:3])
+            print(f"{best[0]} {best[1]:.2f}  ({_shown(rest)})  {_shown(each.text)}")
     if html and not as_json:
         print(f"The page is {html}.")
-
-
-def _words(explained: Any) -> list[dict[str, Any]]:
-    words = []
-    for place, token in enumerate(explained.tokens):
-        entry = {
-            "token": token,
-            "contribution": float(explained.contributions[place]),
-            "unknown": bool(explained.unknown[place]),
-        }
-        if explained.attention is not None:
-            entry["attention"] = float(explained.attention[place])
-        words.append(entry)
-    return words
 
 
 def _tag(
@@ -186,8 +157,8 @@ def _tag(
     from dataclasses import replace
 
     from elman.data.conll import words_of
-    from elman.metrics.entities import entities
-    from elman.training.systems.tag.run import Decoder, label_sentences
+    from elman.insight.predictions import label_words
+    from elman.training.systems.tag.run import Decoder
 
     decoder = Decoder.of(loaded.config, run)
     if file and all(not name.lower().endswith(".txt") for name in file):
@@ -203,25 +174,13 @@ def _tag(
         sentences = [found for one in _texts(text) if (found := words_of(one))]
     if not sentences:
         raise MisuseError("There are no words to label.")
-    for words, (labels, chances) in zip(sentences, label_sentences(loaded.model, decoder, sentences), strict=True):
+    for each in label_words(loaded, decoder, sentences):
         if as_json:
-            values: dict[str, Any] = {"words": list(words), "labels": labels, "probabilities": chances}
-            if decoder.scheme is not None:
-                values["entities"] = [
-                    {
-                        "kind": each.kind,
-                        "begin": each.begin,
-                        "end": each.end,
-                        "text": " ".join(words[each.begin : each.end]),
-                        "probability": min(chances[each.begin : each.end]),
-                    }
-                    for each in entities(labels)
-                ]
-            print(json.dumps(values, ensure_ascii=False))
-        elif decoder.scheme is not None:
-            print(_shown(_bracketed(words, labels)))
+            print(json.dumps(each.entries(), ensure_ascii=False))
+        elif each.in_scheme:
+            print(_shown(_bracketed(each.words, each.labels)))
         else:
-            print(_shown(" ".join(f"{word}/{label}" for word, label in zip(words, labels, strict=True))))
+            print(_shown(" ".join(f"{word}/{label}" for word, label in zip(each.words, each.labels, strict=True))))
 
 
 def _bracketed(words: Sequence[str], labels: Sequence[str]) -> str:

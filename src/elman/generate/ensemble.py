@@ -1,4 +1,4 @@
-"""Encoder-decoders that write the same targets together, step by step."""
+"""Models that write the same together, step by step: encoder-decoders, captioners."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from elman.data.parallel import borders, encode_sentences, padded
 from elman.data.vocabulary import Vocabulary, from_json
 from elman.errors import FailureError, MisuseError
 from elman.generate.stepping import evaluating, single_steps
+from elman.models.captioning import Together as CaptionersTogether
 from elman.models.translator import Memory, State, Translator
 from elman.runs import LoadedRun
 
@@ -69,6 +70,29 @@ def from_runs(runs: Sequence[LoadedRun]) -> Translators:
     target = runs[0].vocabulary
     source = from_json(first["source_vocabulary"]) if "source_vocabulary" in first else target
     return Translators(tuple(run.model for run in runs), source, target, lower.pop())
+
+
+def captioners_from_runs(runs: Sequence[LoadedRun]) -> LoadedRun:
+    """The captioners of opened runs as one.
+
+    Args:
+        runs: one, or several that caption together; of the same vocabulary and encoder.
+
+    Returns:
+        The first run, its model a :class:`elman.models.captioning.Together` where there are several.
+
+    Raises:
+        MisuseError: runs whose vocabularies or encoders differ.
+    """
+    first = runs[0]
+    if len(runs) == 1:
+        return first
+    if any(run.config.get("vocabulary") != first.config.get("vocabulary") for run in runs):
+        raise MisuseError(
+            "Runs that caption together need the same vocabulary: train them on the same captions with the same "
+            "--words and --min-count, and other seeds."
+        )
+    return first._replace(model=CaptionersTogether([run.model for run in runs]))
 
 
 def limit_of(symbols: int) -> int:

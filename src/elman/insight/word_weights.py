@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from elman.data.labelled import padded, spelled, token_ids
+from elman.data.labelled import padded, spelled, token_ids, unknown_id
 from elman.data.vocabulary import Vocabulary
+from elman.errors import FailureError
 from elman.generate.stream import visible
 from elman.insight.figures.coloured_text import draw, page
 from elman.insight.figures.colours import backgrounds, light_ink
@@ -39,6 +40,9 @@ class Explained:
         contributions: [T] gradient times input of the log-odds of the likeliest class, nats to first order;
             positive where the token speaks for it.
         attention: [T], sums to 1; None for a model that pools otherwise.
+        unread: tokens beyond these, which the model was not given.
+
+    A token that was not read, as an unseen one of a vocabulary without ``<unk>``, did nothing.
     """
 
     text: str
@@ -48,6 +52,7 @@ class Explained:
     unknown: NDArray[np.bool_]
     contributions: NDArray[np.float64]
     attention: NDArray[np.float64] | None
+    unread: int = 0
 
     @property
     def best(self) -> str:
@@ -78,6 +83,9 @@ def explain(
 
     Returns:
         For each text its explanation.
+
+    Raises:
+        FailureError: scores that are no numbers.
     """
     device = model.readout.weight.device
     found: list[Explained] = []
@@ -88,14 +96,16 @@ def explain(
         tokens, sizes = torch.from_numpy(ids).to(device), torch.from_numpy(lengths).to(device)
         with torch.no_grad():
             scores, weights = model.explained(tokens, sizes)
+            if not torch.isfinite(scores).all():
+                raise FailureError("The model's scores are no numbers: its weights are damaged or it diverged.")
             chances = torch.softmax(scores.double() / model.temperature, -1)
         slopes = model.contributions(tokens, sizes, scores.argmax(-1))
-        for place, (text, row) in enumerate(zip(group, rows, strict=True)):
-            names = spelled(vocabulary, text)[:longest]
+        for place, text in enumerate(group):
+            whole = spelled(vocabulary, text)
+            names = whole[:longest]
             known = vocabulary.ids(names) >= 0
-            if len(names) != len(row):
-                # tokens that were left out, as a vocabulary without <unk> does
-                names, known = [vocabulary.symbol(int(token)) for token in row], np.ones(len(row), dtype=bool)
+            # a vocabulary without <unk> leaves out what it has not seen
+            read = known if unknown_id(vocabulary) is None else np.ones(len(names), dtype=bool)
             found.append(
                 Explained(
                     text,
@@ -103,11 +113,19 @@ def explain(
                     chances[place].cpu().numpy(),
                     names,
                     ~known,
-                    slopes[: len(row), place].double().cpu().numpy(),
-                    None if weights is None else weights[: len(row), place].double().cpu().numpy(),
+                    _where(read, slopes[:, place]),
+                    None if weights is None else _where(read, weights[:, place]),
+                    len(whole) - len(names),
                 )
             )
     return found
+
+
+def _where(read: NDArray[np.bool_], values: torch.Tensor) -> NDArray[np.float64]:
+    """The values of the tokens that were read, in their places [T]; 0 elsewhere."""
+    placed = np.zeros(len(read))
+    placed[read] = values[: int(read.sum())].double().cpu().numpy()
+    return placed
 
 
 def places(vocabulary: Vocabulary, text: str, tokens: Sequence[str]) -> list[tuple[int, int]]:

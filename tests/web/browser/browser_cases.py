@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +48,28 @@ class Inspected:
         rec = f"planted~{(recording or self.plain).path.name}"
         parts = {"run": "planted", "rec": rec, **view}
         return f"{self.address}/#/{screen}?" + "&".join(f"{name}={value}" for name, value in parts.items())
+
+
+@contextmanager
+def serving(root: Path) -> Iterator[str]:
+    """The address of a server over a folder of runs, while it runs."""
+    from elman.web.app import create_app
+    from elman.web.serve import Server, listen
+
+    app = create_app(root)
+    listener = listen("127.0.0.1", 0)
+    server = Server(app)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.005)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        app.state.close()
+        server.should_exit = True
+        thread.join(15)
 
 
 def write_recording(run: Path, name: str, text: str, offsets: Sequence[int], created: float) -> Recording:

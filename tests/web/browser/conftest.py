@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_cases import HOSTILE, WORDS, Inspected, write_recording
+from browser_cases import HOSTILE, WORDS, Inspected, serving, write_recording
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -40,8 +38,6 @@ def inspected(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A server over a folder with a copy of the planted run and three recordings of it."""
     pytest.importorskip("uvicorn", reason="the extra web is not installed")
     from elman.insight.recording import recorded
-    from elman.web.app import create_app
-    from elman.web.serve import Server, listen
 
     root = tmp_path_factory.mktemp("inspected")
     run = root / "planted"
@@ -50,20 +46,8 @@ def inspected(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     words = write_recording(run, "words", *WORDS, created=2.0)
     text = (planted.parent / "planted.txt").read_text(encoding="utf-8")
     plain = recorded(run, text[-30_000:])
-    app = create_app(root)
-    listener = listen("127.0.0.1", 0)
-    server = Server(app)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.005)
-    try:
-        yield Inspected(f"http://127.0.0.1:{listener.getsockname()[1]}", root, plain, hostile, words)
-    finally:
-        app.state.close()
-        server.should_exit = True
-        thread.join(15)
+    with serving(root) as address:
+        yield Inspected(address, root, plain, hostile, words)
 
 
 @pytest.fixture

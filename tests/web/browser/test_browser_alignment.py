@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,8 @@ from typing import Any
 import pytest
 
 pytest.importorskip("uvicorn", reason="the extra web is not installed")
+
+from browser_cases import serving
 
 from elman.generate.translating import from_runs, judge, translate
 from elman.runs import load
@@ -23,26 +23,14 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
     from elman.training.settings import Settings
     from elman.training.start import Reports
     from elman.training.systems.translate.run import PairOptions, Sources, Wishes, train
-    from elman.web.app import create_app
-    from elman.web.serve import Server, listen
 
     folder = tmp_path_factory.mktemp("aligned")
     settings = Settings(steps=20, batch=32, lr=1e-2, threads=1)
     gru = recurrence_of("gru")
     wishes = Wishes(gru, gru, {"hidden": 16}, settings, scored=5, reports=Reports(quiet=True))
     train(Sources(("made:sorting,longest=3,count=300",)), PairOptions(), wishes, folder / "sorting")
-    listener = listen("127.0.0.1", 0)
-    server = Server(create_app(folder))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.005)
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", folder / "sorting"
-    finally:
-        server.should_exit = True
-        thread.join(15)
+    with serving(folder) as base:
+        yield base, folder / "sorting"
 
 
 def test_a_sentence_is_translated_and_the_map_shows_the_weights(page: Any, address: tuple[str, Path]) -> None:

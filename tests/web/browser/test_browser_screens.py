@@ -211,6 +211,23 @@ def test_keys_lead_to_screens_and_are_listed(page: Any, inspected: Inspected) ->
     page.wait_for_selector("html[data-theme=dark]")
 
 
+def test_screens_of_other_systems_are_not_offered_to_a_language_model(page: Any, inspected: Inspected) -> None:
+    page.goto(inspected.link("words"))
+    page.wait_for_selector("h1:text-is('Playground')")
+    assert view_of(page)["screen"] == "playground"
+    offered = page.locator("nav a").all_text_contents()
+    assert "Playground" in offered
+    assert not {"Words", "Alignment", "Captions"} & set(offered)
+    page.locator("h1").click()
+    page.keyboard.press("g")
+    page.keyboard.press("w")
+    page.keyboard.press("g")
+    page.keyboard.press("s")
+    page.wait_for_selector("h1:text-is('Gates')")
+    page.go_back()
+    page.wait_for_selector("h1:text-is('Playground')")
+
+
 def test_everything_can_be_reached_by_tab_with_a_visible_focus(page: Any, inspected: Inspected) -> None:
     open_reader(page, inspected.link("cell", cell=1))
     reached = set()

@@ -2,7 +2,19 @@
 
 from starlette.routing import Route
 
-from elman.web.api import analyses, captions, export, hunting, jobs, lesions, playground, recordings, runs, translations
+from elman.web.api import (
+    analyses,
+    captions,
+    export,
+    hunting,
+    jobs,
+    lesions,
+    playground,
+    predictions,
+    recordings,
+    runs,
+    translations,
+)
 
 
 def routes() -> list[Route]:
@@ -14,6 +26,7 @@ def routes() -> list[Route]:
         *playground.ROUTES,
         *captions.ROUTES,
         *translations.ROUTES,
+        *predictions.ROUTES,
         *hunting.ROUTES,
         *lesions.ROUTES,
         *analyses.ROUTES,

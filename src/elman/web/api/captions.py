@@ -23,9 +23,11 @@ WIDEST = 16
 
 
 def about(request: Request) -> Response:
-    """The tags of a captioner, and whether it has attention."""
+    """The tags of a captioner, whether it has attention, and what share of an image's shorter side it reads."""
     loaded = request.app.state.library.model(run_of(request), ("caption",))
-    return answer({"tags": sorted(tags_of(loaded.vocabulary)), "attention": loaded.model.looks})
+    encoder = loaded.model.encoder
+    told = {"tags": sorted(tags_of(loaded.vocabulary)), "attention": loaded.model.looks}
+    return answer(told | {"share": encoder.side / encoder.shorter})
 
 
 async def captions(request: Request) -> Response:

@@ -15,6 +15,7 @@ from elman.data.vocabulary import from_json
 from elman.equations import Recurrence
 from elman.errors import FailureError, MisuseError
 from elman.generate.captioning import Manner
+from elman.generate.ensemble import captioners_from_runs
 from elman.models.captioning import Captioner
 from elman.models.convnets import build, load_weights, net_of, read_state
 from elman.models.encoders import ConvNetEncoder
@@ -26,7 +27,7 @@ from elman.training.display import Display
 from elman.training.epoch_task import EpochTask, plan_steps
 from elman.training.material import absolute, check_same, recorded_data
 from elman.training.progress import Outcome
-from elman.training.scores import Scores, check_options
+from elman.training.scores import Scores, check_options, further_runs
 from elman.training.settings import Settings
 from elman.training.start import Prepared, Reports, start
 from elman.training.systems.caption.data import (
@@ -190,6 +191,16 @@ def rebuild(config: Mapping[str, Any], settings: Settings, run: Path, sources: S
     return EpochTask(_examples(model, vocabulary, data, features, options, settings, teaching, critical), settings)
 
 
+OPTIONS: Mapping[str, type] = {
+    "beam": int,
+    "normalisation": float,
+    "retrieval": int,
+    "tag": str,
+    "seed": int,
+    "ensemble": tuple,
+}
+
+
 def evaluate_run(
     loaded: LoadedRun, run: Path, sources: Sequence[str] | None, part: str | None, options: Mapping[str, Any]
 ) -> Scores:
@@ -200,9 +211,11 @@ def evaluate_run(
         run: its folder.
         sources: other images and their caption files; None for the run's own.
         part: "valid" (default), "test" or "train" of the run's own.
-        options: beam (3), normalisation (0.7), retrieval (at most so many images, 500; 0 for none), tag, seed (1).
+        options: beam (3), normalisation (0.7), retrieval (at most so many images, 500; 0 for none), tag, seed (1),
+            ensemble (other runs that caption with it, separated by commas).
     """
-    asked = check_options(options, {"beam": int, "normalisation": float, "retrieval": int, "tag": str, "seed": int})
+    asked = check_options(options, OPTIONS)
+    loaded = captioners_from_runs(further_runs(asked, loaded, next(loaded.model.parameters()).device))
     manner = Manner(beam=asked.get("beam", 3), normalisation=asked.get("normalisation", 0.7))
     seed, most = asked.get("seed", 1), asked.get("retrieval", 500)
     part = part_named(part)

@@ -19,17 +19,17 @@ from elman.errors import MisuseError, require
 from elman.generate.translating import from_runs, translate
 from elman.metrics.bleu import bleu
 from elman.models.translator import Translator
-from elman.runs import LoadedRun, load
+from elman.runs import LoadedRun
 from elman.training.corpus import unit_of
 from elman.training.material import recorded_data
-from elman.training.scores import Scores, check_options
+from elman.training.scores import Scores, check_options, further_runs
 from elman.training.systems.translate.pairs import PairOptions, parts_of_run
 
 EVALUATION_BATCH = 128
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 
-OPTIONS: Mapping[str, type] = {"beam": int, "normalisation": float, "ensemble": str}
+OPTIONS: Mapping[str, type] = {"beam": int, "normalisation": float, "ensemble": tuple}
 
 
 def evaluate_run(
@@ -42,14 +42,15 @@ def evaluate_run(
         run: its folder.
         sources: other pairs; None for the run's own.
         part: of its own pairs: "valid" (default), "test" or "train".
-        options: ``beam`` (default 5), ``normalisation`` (0.6), ``ensemble``: another run that translates with it.
+        options: ``beam`` (default 5), ``normalisation`` (0.6), ``ensemble``: other runs that translate with it,
+            separated by commas.
 
     Raises:
         MisuseError, FailureError: with the sentence for the user.
     """
     asked, chosen = check_options(options, OPTIONS), part_named(part)
     width, normalisation = asked.get("beam", 5), asked.get("normalisation", 0.6)
-    translators = from_runs([loaded, *_further(asked, loaded)])
+    translators = from_runs(further_runs(asked, loaded, loaded.model.readout_bias.device))
     if sources:
         pairs = PairOptions(**recorded_data(loaded.config, run)["options"]).pairs(sources)
     else:
@@ -76,12 +77,6 @@ def evaluate_run(
     rows |= {"beam": width, "normalisation": normalisation, "translating_seconds": seconds}
     text = "\n".join(f"{name}: {signature}" for name, signature in signatures.items())
     return Scores(rows, text, {"signatures": signatures, "translations": written})
-
-
-def _further(options: Mapping[str, Any], loaded: LoadedRun) -> list[LoadedRun]:
-    if "ensemble" not in options:
-        return []
-    return [load(options["ensemble"], device=loaded.model.readout_bias.device, systems=("translate",))]
 
 
 def sacrebleu_scores(

@@ -7,7 +7,7 @@ import { context, notice } from "./shell/context.js";
 import { drawHeader } from "./shell/header.js";
 import { listenKeys, setKeys } from "./shell/keys.js";
 import { recordPanel } from "./shell/record.js";
-import { SCREENS } from "./shell/registry.js";
+import { SCREENS, screensOf } from "./shell/registry.js";
 import { drawTray } from "./shell/tray.js";
 
 const main = document.getElementById("content");
@@ -49,7 +49,9 @@ async function follow(view) {
     if (!context.runs.length) await context.loadRuns();
     if (stale()) return;
     let run = view.run ?? null;
-    if (!run && entry.needs !== "nothing") run = context.runs.find((each) => !each.error)?.id ?? null;
+    if (!run && entry.needs !== "nothing") {
+      run = context.runs.find((each) => !each.error && screensOf(each).includes(entry))?.id ?? null;
+    }
     if (!run && entry.needs !== "nothing") {
       go({ screen: "runs" }, { replace: true });
       return;
@@ -57,6 +59,12 @@ async function follow(view) {
     if (run && context.run?.id !== run) await context.loadRun(run);
     if (!run) context.run = null;
     if (stale()) return;
+    if (run && !screensOf(context.run).includes(entry)) {
+      // another system: what its own screens show instead
+      const own = screensOf(context.run).find((each) => each.needs === "run");
+      go({ screen: own?.id ?? "runs" }, { replace: true });
+      return;
+    }
     const rec = run ? recordingOf(view) : null;
     if (entry.needs !== "nothing" && ((run && !view.run) || (rec && !view.rec))) {
       go({ run, rec }, { replace: true });
@@ -101,7 +109,9 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   main.focus();
 });
 onAddress(follow);
-listenKeys((screen) => go({ screen }), switchTheme);
+listenKeys((screen) => {
+  if (!context.run || screensOf(context.run).some((each) => each.id === screen)) go({ screen });
+}, switchTheme);
 addEventListener("pagehide", close);
 drawHeader(context, current());
 follow(current());

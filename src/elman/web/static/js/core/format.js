@@ -77,3 +77,16 @@ export function isHidden(code) {
     (code >= 0xd800 && code < 0xe000) || (code >= 0xfff0 && code <= 0xfffb) || (code >= 0xe0000 && code < 0xe1000)
   );
 }
+
+/**
+ * A text as it is printed: only what has no shape or turns the line is replaced. A joiner between two characters of the
+ * same piece does its work there and stays.
+ */
+export function printed(text) {
+  return Array.from(String(text)).map((character, at, all) => {
+    const code = character.codePointAt(0);
+    const control = (code < 0x20 && code !== 10 && code !== 9) || code === 0x7f;
+    const joins = (code === 0x200c || code === 0x200d) && at > 0 && at < all.length - 1;
+    return control || (isHidden(code) && !joins) ? visible(character) : character;
+  }).join("");
+}

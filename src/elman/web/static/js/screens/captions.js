@@ -2,7 +2,7 @@
 
 import { get, path, post } from "../core/api.js";
 import { h, show } from "../core/dom.js";
-import { fixed, visible } from "../core/format.js";
+import { fixed, printed, visible, whole } from "../core/format.js";
 import { notice } from "../shell/context.js";
 import { table } from "../shell/table.js";
 
@@ -16,10 +16,14 @@ function base64(bytes) {
   return btoa(text);
 }
 
-/** The square in the middle of an image, which is what the encoder reads. */
-function paint(canvas, bitmap) {
-  const side = Math.min(bitmap.width, bitmap.height);
+/** The square in the middle of an image, which is what the encoder reads; `share` is its part of the shorter side. */
+function paint(canvas, bitmap, share) {
+  const side = share * Math.min(bitmap.width, bitmap.height);
   const pen = canvas.getContext("2d");
+  pen.imageSmoothingQuality = "high";
+  // what is transparent is white to the encoder
+  pen.fillStyle = "#fff";
+  pen.fillRect(0, 0, SIDE, SIDE);
   pen.drawImage(bitmap, (bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side, 0, 0, SIDE, SIDE);
   return pen;
 }
@@ -35,8 +39,6 @@ function shade(pen, weights) {
     veil.data[4 * at + 3] = Math.round(255 * (1 - DIM) * (1 - weight / most));
   });
   dots.putImageData(veil, 0, 0);
-  pen.imageSmoothingEnabled = true;
-  pen.imageSmoothingQuality = "high";
   pen.drawImage(small, 0, 0, SIDE, SIDE);
 }
 
@@ -52,13 +54,17 @@ export function open(context) {
   const problem = h("div", {});
   const written = h("div", {});
   const words = h("div", { class: "row-of", role: "group", "aria-label": "Words" });
-  const canvas = h("canvas", { width: SIDE, height: SIDE, role: "img", "aria-label": "The image as the encoder reads it" });
+  const canvas = h("canvas", { class: "picture", width: SIDE, height: SIDE, role: "img", hidden: true,
+    "aria-label": "The image as the encoder reads it" });
   const told = h("p", { class: "note", "aria-live": "polite" });
+  const life = new AbortController(); // of what listens while this screen is open
   let asked = null;
+  let taken = 0; // counts the images: one that is read later than the next is dropped
   let image = null; // {bitmap, content}
+  let about = null; // promises {tags, attention, share}; the model is opened for it, which may take a while
 
   function look(caption, at) {
-    const pen = paint(canvas, image.bitmap);
+    const pen = paint(canvas, image.bitmap, image.share);
     const chosen = at !== null;
     if (chosen && caption.weights) shade(pen, caption.weights[at]);
     [...words.children].forEach((button, place) => button.setAttribute("aria-pressed", String(place === at)));
@@ -81,7 +87,7 @@ export function open(context) {
       [
         { id: "text", title: "Caption", value: (row) => row.text,
           cell: (row) => h("button", { type: "button", class: "plain", title: "Show its words", onclick: () => spell(row) },
-            row.text || "(empty)") },
+            printed(row.text) || "(empty)") },
         { id: "logprob", title: "log p", hint: "Nats, of the whole caption", number: true, best: "high",
           value: (row) => row.logprob, cell: (row) => fixed(row.logprob, 2) },
         { id: "score", title: "ranked by", hint: "log p divided by the length penalty", number: true, best: "high",
@@ -94,26 +100,42 @@ export function open(context) {
 
   async function take(chosen) {
     if (!chosen) return;
+    taken += 1;
+    const mine = taken;
     show(problem);
     try {
-      if (chosen.size > LARGEST) throw new Error(`The file has ${chosen.size} bytes; at most ${LARGEST} can be sent.`);
+      if (chosen.size > LARGEST) {
+        throw new Error(`The file has ${whole(chosen.size)} bytes; at most ${whole(LARGEST)} can be sent.`);
+      }
       const bytes = new Uint8Array(await chosen.arrayBuffer());
       const bitmap = await createImageBitmap(chosen).catch(() => null);
+      const { share } = await known();
+      if (mine !== taken) return;
       if (!bitmap) throw new Error("The browser cannot read this file as an image.");
-      image = { bitmap, content: base64(bytes) };
-      paint(canvas, bitmap);
+      image?.bitmap.close();
+      image = { bitmap, share, content: base64(bytes) };
+      canvas.hidden = false;
+      paint(canvas, bitmap, share);
+      show(written);
+      show(words);
       await ask();
     } catch (error) {
-      show(problem, notice(error));
+      if (mine !== taken || error.name === "AbortError") return;
+      const again = error.status === undefined ? null : () => take(chosen); // the file itself does not change
+      show(problem, notice(error, again));
     }
   }
 
   async function ask() {
-    if (!image) return;
+    if (!image) {
+      show(problem, notice(new Error("Choose an image first.")));
+      return;
+    }
     asked?.abort();
     const mine = new AbortController();
     asked = mine;
     show(problem);
+    show(told, "Writing captions\u2026");
     try {
       const width = Number(beam.value);
       const { captions } = await post(path`runs/${run.id}/captions`,
@@ -124,26 +146,47 @@ export function open(context) {
       context.announce(captions[0].text);
       spell(captions[0]);
     } catch (error) {
-      if (error.name !== "AbortError") show(problem, notice(error, ask));
+      if (error.name === "AbortError") return;
+      show(told);
+      show(problem, notice(error, ask));
     }
+  }
+
+  /** What the server says of this captioner, asked for once. */
+  function known() {
+    about ??= get(path`runs/${run.id}/captions`, life.signal).then((found) => {
+      show(tag, found.tags.map((name) => h("option", { value: name }, name)));
+      tagged.hidden = found.tags.length === 0;
+      return found;
+    });
+    about.catch(() => (about = null));
+    return about;
   }
 
   async function begin() {
     try {
-      const { tags } = await get(path`runs/${run.id}/captions`);
-      show(tag, tags.map((name) => h("option", { value: name }, name)));
-      tagged.hidden = tags.length === 0;
+      await known();
     } catch (error) {
-      show(problem, notice(error, begin));
+      if (error.name !== "AbortError") show(problem, notice(error, begin));
     }
   }
 
   file.addEventListener("change", () => take(file.files[0]));
-  for (const input of [beam, normalisation, tag]) input.addEventListener("change", ask);
-  const target = h("section",
-    { class: "card stack", ondragover: (event) => event.preventDefault(),
-      ondrop: (event) => { event.preventDefault(); take(event.dataTransfer.files[0]); } },
+  for (const input of [beam, normalisation, tag]) input.addEventListener("change", () => image && ask());
+  const target = h("section", { class: "card stack", "aria-label": "The image" },
     h("p", { class: "note" }, "Drop an image here, or choose one."), canvas, words, told);
+  // a file that is dropped beside the card would otherwise take the page away
+  addEventListener("dragover", (event) => {
+    event.preventDefault();
+    target.classList.add("aimed");
+  }, { signal: life.signal });
+  addEventListener("dragleave", (event) => event.relatedTarget || target.classList.remove("aimed"),
+    { signal: life.signal });
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    target.classList.remove("aimed");
+    take(event.dataTransfer.files[0]);
+  }, { signal: life.signal });
   let begun = false;
   return {
     element: h(
@@ -166,6 +209,11 @@ export function open(context) {
       if (begun) return;
       begun = true;
       begin();
+    },
+    close() {
+      life.abort();
+      asked?.abort();
+      image?.bitmap.close();
     },
   };
 }

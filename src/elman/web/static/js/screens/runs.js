@@ -5,25 +5,43 @@ import { figure } from "../charts/figure.js";
 import { fileName } from "../charts/save.js";
 import { GROUPS } from "../core/colour.js";
 import { h, show } from "../core/dom.js";
-import { duration, fixed, moment, short, visible, whole } from "../core/format.js";
+import { duration, fixed, moment, visible, whole } from "../core/format.js";
 import { theme } from "../core/theme.js";
 import { guarded } from "../shell/context.js";
 import { recordingName } from "../shell/header.js";
 import { recordForm } from "../shell/record.js";
+import { screensOf } from "../shell/registry.js";
 import { table } from "../shell/table.js";
+
+// what the systems are called, and what one of their predictions is of
+const KINDS = {
+  language: ["language model", "token"], ngram: ["n-gram model", "token"], classify: ["classifier of texts", "text"],
+  tag: ["tagger", "word"], translate: ["translator", "token"], image: ["classifier of images", "image"],
+  caption: ["captioner", "word"], vqa: ["questions on images", "question"], video: ["video", "word"],
+};
+
+function kindOf(run) {
+  const [name, unit] = KINDS[run.system] ?? [run.system ?? "", "prediction"];
+  return { name, unit };
+}
+
+function sizeOf(run) {
+  return run.hidden ? `${run.layers ? `${run.layers} \u00d7 ` : ""}${run.hidden}` : "";
+}
 
 function columns(context) {
   return [
     { id: "name", title: "Run", value: (run) => run.name,
       cell: (run) => (run.error ? visible(run.name)
         : h("a", { href: context.link({ screen: "runs", run: run.id }) }, visible(run.name))) },
+    { id: "system", title: "System", value: (run) => run.system, cell: (run) => kindOf(run).name },
     { id: "cell", title: "Cell", value: (run) => run.cell,
       cell: (run) => (run.error ? h("span", { class: "bad-text" }, run.error) : run.cell) },
-    { id: "size", title: "Layers", number: true, value: (run) => (run.layers ?? 0) * (run.hidden ?? 0),
-      cell: (run) => (run.hidden ? `${run.layers} \u00d7 ${run.hidden}` : "") },
+    { id: "size", title: "Layers", number: true, value: (run) => (run.layers ?? 1) * (run.hidden ?? 0),
+      cell: (run) => sizeOf(run) },
     { id: "tokens", title: "Tokens", value: (run) => run.tokens,
       cell: (run) => (run.tokens ? `${whole(run.vocabulary_size)} ${run.tokens}` : "") },
-    { id: "nats", title: "Nats", hint: "Best mean surprise of a token of the held-out text, in nats", number: true,
+    { id: "nats", title: "Nats", hint: "Best mean surprise on the held-out part, in nats a prediction", number: true,
       value: (run) => run.best_nats, cell: (run) => fixed(run.best_nats, 4) },
     { id: "step", title: "Steps", number: true, best: "high", value: (run) => run.step,
       cell: (run) => whole(run.step) },
@@ -43,15 +61,18 @@ function training(run) {
     (width) => {
       const colours = GROUPS[theme()];
       const values = all.map(([, y]) => y);
+      const least = Math.min(...values);
+      // the first steps may stand above the frame, what the training came to never does
+      const late = valid.slice(valid.length >> 1).map(([, y]) => y);
+      const most = Math.min(Math.max(...values), Math.max(least * 3.2, ...late));
       return curves(
         width,
-        [{ name: "training text", colour: colours[6], points: train },
-          { name: "held-out text", colour: colours[0], points: valid, dots: valid.length < 40 }],
+        [{ name: "training part", colour: colours[6], points: train },
+          { name: "held-out part", colour: colours[0], points: valid, dots: valid.length < 40 }],
         {
           title: "Surprise while training", height: 230,
           x: { range: [0, Math.max(...all.map(([x]) => x))], label: "step" },
-          y: { range: [Math.min(...values) * 0.95, Math.min(Math.max(...values), Math.min(...values) * 3.2) * 1.02],
-            label: "nats a token" },
+          y: { range: [least * 0.95, most * 1.02], label: `nats a ${kindOf(run).unit}` },
         },
       );
     },
@@ -59,18 +80,33 @@ function training(run) {
   );
 }
 
+/** The scores of the last evaluation beside its loss, such as accuracy. */
+function scores(run) {
+  const last = (run.metrics ?? []).findLast((line) => Number.isFinite(line.valid_nats)) ?? {};
+  return Object.entries(last)
+    .filter(([name, value]) => /^valid_(?!nats|bits|perplexity|tokens)/.test(name) && Number.isFinite(value))
+    .map(([name, value]) => `${visible(name.slice(6))} ${fixed(value, 3)}`);
+}
+
 function facts(run) {
-  const sources = run.data?.sources ?? [];
+  const found = run.data?.sources ?? [];
+  // one list of files, or one by part
+  const sources = [Array.isArray(found) ? found : Object.values(found)].flat(2);
+  const { name, unit } = kindOf(run);
   return h(
     "dl",
     { class: "facts" },
     [
-      ["Network", `${run.layers} \u00d7 ${run.hidden} ${run.cell}`],
-      ["Tokens", `${whole(run.vocabulary_size)} ${run.tokens}`],
-      ["Held-out", `${fixed(run.best_nats, 4)} nats, ${fixed(run.best_nats / Math.LN2, 3)} bits a token`],
+      ["System", name],
+      ["Network", `${sizeOf(run)} ${run.cell ?? ""}`.trim()],
+      run.tokens && ["Tokens", `${whole(run.vocabulary_size)} ${run.tokens}`],
+      Number.isFinite(run.best_nats)
+        && ["Held-out", `${fixed(run.best_nats, 4)} nats, ${fixed(run.best_nats / Math.LN2, 3)} bits a ${unit}`],
+      scores(run).length > 0 && ["Last evaluation", scores(run).join(", ")],
       ["Trained", `${whole(run.step)} steps in ${duration(run.seconds)}`],
-      ["Text", sources.map((source) => String(source).split("/").at(-1)).join(", ") || "\u2013"],
-    ].map(([name, value]) => [h("dt", {}, name), h("dd", {}, visible(value).replaceAll("\u2423", " "))]),
+      ["Data", sources.map((source) => String(source).split("/").at(-1)).join(", ") || "\u2013"],
+    ].filter(Boolean).map(([title, value]) => [h("dt", {}, title),
+      h("dd", {}, visible(value).replaceAll("\u2423", " "))]),
   );
 }
 
@@ -99,6 +135,7 @@ export function open(context) {
     const { run } = context;
     if (!view.run || !run) return show(detail);
     const language = run.system === "language";
+    const own = screensOf(run).filter((screen) => screen.needs === "run");
     form = language ? recordForm(context, async (id) => {
       await context.refreshRun(run.id);
       context.announce("Recorded");
@@ -115,6 +152,9 @@ export function open(context) {
         h(
           "div",
           {},
+          !language && own.length > 0 && h("section", { class: "card" }, h("h3", {}, "Look into it"),
+            h("ul", { class: "plain-list" }, own.map((screen) =>
+              h("li", {}, h("a", { href: context.link({ screen: screen.id, run: run.id }) }, screen.title))))),
           language && h("section", { class: "card" }, h("h3", {}, "Recordings"), recordings(context, run),
             h("details", { open: !(run.recordings ?? []).length }, h("summary", {}, "Record a text"), form.element)),
           run.equations && h("section", { class: "card" }, h("h3", {}, run.title ?? "Equations"),

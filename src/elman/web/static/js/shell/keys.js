@@ -6,11 +6,12 @@ const EVERYWHERE = [
   ["?", "this list"],
   ["g then r h c t l p", "go to runs, hypotheses, cell, text, lab, playground"],
   ["g then s d e", "go to gates (saturation), gradients, errors"],
+  ["g then w a i", "go to words, alignment, captions of images"],
   ["d", "dark or light"],
   ["Esc", "close, or give up the brush"],
 ];
 const GOES = { r: "runs", h: "hypotheses", c: "cell", t: "text", l: "lab", p: "playground", s: "gates", d: "gradients",
-  e: "errors" };
+  e: "errors", w: "words", a: "alignment", i: "captions" };
 
 let dialog = null;
 let screenKeys = [];
@@ -47,7 +48,7 @@ export function help() {
 export function listenKeys(go, turn) {
   let pending = false;
   addEventListener("keydown", (event) => {
-    const typing = event.target.closest?.("input, textarea, select, dialog");
+    const typing = event.target.closest?.("input, textarea, select, dialog[open]");
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
     if (pending) {
       pending = false;

@@ -1,4 +1,4 @@
-// The screens. A screen of another system (attention of a captioner, maps of a ConvNet) is one more entry here.
+// The screens. A screen of another system is one more entry here.
 
 /**
  * id: in the address; title: in the bar; needs: "nothing", "run" or "recording"; systems: of which runs it is a screen
@@ -14,6 +14,8 @@ export const SCREENS = [
     load: () => import("../screens/lab.js") },
   { id: "playground", title: "Playground", needs: "run", systems: ["language"],
     load: () => import("../screens/playground.js") },
+  { id: "words", title: "Words", needs: "run", systems: ["classify", "tag"],
+    load: () => import("../screens/words.js") },
   { id: "alignment", title: "Alignment", needs: "run", systems: ["translate"],
     load: () => import("../screens/alignment.js") },
   { id: "captions", title: "Captions", needs: "run", systems: ["caption"],

@@ -64,3 +64,12 @@ export function table(columns, rows, options) {
       body),
   );
 }
+
+/** Details under a summary that are made when they are first opened: a table of thousands of words takes seconds. */
+export function folded(title, open, make) {
+  const inside = h("div", {});
+  const fill = () => element.open && !inside.firstChild && inside.append(make());
+  const element = h("details", { open, ontoggle: fill }, h("summary", {}, title), inside);
+  fill();
+  return element;
+}
