@@ -14,12 +14,17 @@ from __future__ import annotations
 import os
 import random
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from conftest import Done
+
+Elman = Callable[..., Done]
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -140,8 +145,17 @@ def small_text(seed: int, speeches: int) -> str:
     return "\n\n".join(generator.choice(SPEECHES) for _ in range(speeches)) + "\n"
 
 
-def run_command(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run one line of a console block as a shell would, ``elman`` being the checkout's."""
+def needs_a_shell(command: str) -> bool:
+    """Whether a command has a pipe, a redirection or the like."""
+    words = shlex.shlex(command, posix=True, punctuation_chars=True)
+    words.whitespace_split = True
+    return any(set(word) <= set(words.punctuation_chars) for word in words)
+
+
+def run_command(command: str, folder: Path, elman: Elman) -> Done | subprocess.CompletedProcess[str]:
+    """Run one line of a console block, ``elman`` being the checkout's: in this process, or as a shell would."""
+    if not needs_a_shell(command):
+        return elman(*shlex.split(command)[1:], cwd=folder)
     # The models are small: one thread is as fast as two, and two wait for each other on a busy machine.
     environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"COLUMNS": "100", "NO_COLOR": "1"}
     script = f'set -euo pipefail\nelman() {{ "{sys.executable}" -m elman "$@"; }}\n{command}\n'
@@ -181,7 +195,7 @@ def test_no_figure_is_left_to_fill_in(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_what_a_page_shows_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_page_shows_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elman: Elman) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "input.txt").write_text(small_text(seed=1, speeches=120), encoding="utf-8")
     (tmp_path / "other.txt").write_text(small_text(seed=2, speeches=12), encoding="utf-8")
@@ -195,7 +209,7 @@ def test_what_a_page_shows_runs(page: Path, tmp_path: Path, monkeypatch: pytest.
             exec(compile(source, str(page), "exec", dont_inherit=True), names)
         elif block.language == "console":
             for command in block.commands:
-                done = run_command(command, tmp_path)
+                done = run_command(command, tmp_path, elman)
                 assert done.returncode == block.exit_code, (
                     f"{page.name}, line {block.line}: '{command}' exits with {done.returncode}, "
                     f"not {block.exit_code}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
