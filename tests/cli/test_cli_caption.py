@@ -22,17 +22,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-SMALL = {"hidden": 16, "embedding": 8, "image": 8, "dropout": 0, "feature-dropout": 0, "min-count": 1} | {
-    "batch": 6,
-    "threads": 1,
+SMALL = {"weights": "net.safetensors", "hidden": 16, "embedding": 8, "image": 8} | {
+    "dropout": 0,
+    "feature-dropout": 0,
+    "min-count": 1,
 }
 
 
 def train(elman: Callable[..., Any], made: Path, out: Path, *flags: object) -> Any:
-    small = [word for name, value in SMALL.items() for word in (f"--{name}", value)]
+    sizes = {"batch": 6, "threads": 1} if "--from" in flags else {"batch": 6, "threads": 1, **SMALL}
+    small = [word for name, value in sizes.items() for word in (f"--{name}", value)]
     lists = [made / f"{part}.txt" for part in ("train", "dev", "test")]
-    data = [made / "images", made / "captions.csv", "--weights", made / "net.safetensors", "--lists", *lists]
-    return elman("train", "caption", *data, *small, "--quiet", "--out", out, *flags)
+    data = [made / "images", made / "captions.csv", "--lists", *lists]
+    return elman("train", "caption", *data, *small, "--quiet", "--out", out, *flags, cwd=made)
 
 
 def test_from_pictures_to_captions(elman: Callable[..., Any], made: Path, tmp_path: Path):
@@ -112,6 +114,10 @@ def test_what_cannot_be_is_said_in_a_sentence(elman: Callable[..., Any], made: P
     assert "Skipped" in done.stderr
     assert "000.png" in done.stdout
     assert train(elman, made, tmp_path / "a", "--steps", 2, "--way", "telepathy").returncode == 2
+    done = train(elman, made, tmp_path / "b", "--from", run, "--steps", 2, "--hidden", 32, "--min-count", 2)
+    assert done.returncode == 2
+    assert "--hidden, --min-count cannot be chosen anew" in done.stderr
+    assert not (tmp_path / "b").exists()
     done = train(elman, made, tmp_path / "b", "--steps", 2, "--self-critical")
     assert done.returncode == 2
     assert "--from" in done.stderr

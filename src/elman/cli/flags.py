@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -266,6 +266,18 @@ def given_flags(course: CourseFlags, optimiser: OptimiserFlags) -> frozenset[str
         "limit": course.minutes or course.steps or course.epochs,
     }
     return frozenset(name for name, value in values.items() if value is not None)
+
+
+def typed(context: typer.Context, names: Iterable[str]) -> list[str]:
+    """Those of some options that the user gave, as they are typed: ``--min-count``.
+
+    Args:
+        context: of the command.
+        names: of parameters.
+    """
+    sources = {name: context.get_parameter_source(name) for name in names}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    return [f"--{name.replace('_', '-')}" for name in given]
 
 
 def parse_options(options: list[str], flag: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from elman.cli import texts
-from elman.cli.flags import COURSE, MODEL, Cell, CourseFlags, OptimiserFlags, ReportFlags, expanded, settings_of
+from elman.cli.flags import COURSE, MODEL, Cell, CourseFlags, OptimiserFlags, ReportFlags, expanded, settings_of, typed
 from elman.errors import MisuseError
 
 EXAMPLE = """Examples:
@@ -31,6 +31,12 @@ LATER_RATE = 2e-4
 # a step along a reward that was drawn is mostly noise
 REWARD_RATE = 5e-5
 
+# what --from takes from the run
+OF_THE_RUN = (
+    *("encoder", "weights", "pooled", "way", "cell", "hidden", "embedding", "image", "places"),
+    *("dropout", "feature_dropout", "recurrent_dropout", "words", "lowercase", "min_count"),
+)
+
 
 def register(train: typer.Typer) -> None:
     """Add ``elman train caption``."""
@@ -39,6 +45,7 @@ def register(train: typer.Typer) -> None:
 
 @expanded
 def train_caption(
+    context: typer.Context,
     images: Annotated[str, typer.Argument(help="A folder or a tar archive of images.", show_default=False)],
     captions: Annotated[
         list[str],
@@ -169,6 +176,8 @@ def train_caption(
 
     if not captions:
         raise MisuseError("The captions are missing: elman train caption IMAGES CAPTIONS.")
+    if start and (refused := typed(context, OF_THE_RUN)):
+        raise MisuseError(f"{', '.join(refused)} cannot be chosen anew: with --from the model is that of {start}.")
     options = CaptionOptions(lists or (), split, split_seed, words, lowercase, min_count, longest, bad, encoding)
     shape = {
         "hidden": hidden,
