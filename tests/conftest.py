@@ -9,11 +9,10 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests_support import elman_environment
+from tests_support import Done, elman_environment
 
 os.environ.setdefault("MPLBACKEND", "agg")
 if "PYTEST_XDIST_WORKER" not in os.environ:
@@ -43,15 +42,6 @@ def shared_data() -> Path:
     if folder is None:
         pytest.skip("real data not found: no ../shared/data beside the checkout and ELMAN_SHARED_DATA not set")
     return folder
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command left: exit code and what it printed."""
-
-    returncode: int
-    stdout: str
-    stderr: str
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Done
+from tests_support import Done
 
 Elman = Callable[..., Done]
 

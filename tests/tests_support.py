@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left: exit code and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 def elman_command(*arguments: object) -> list[str]:
