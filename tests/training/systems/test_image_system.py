@@ -22,7 +22,14 @@ from elman.models.convnets import build
 from elman.runs import load
 from elman.training.settings import Settings
 from elman.training.systems.image import data as image_data
-from elman.training.systems.image.choose import ImageWishes, Reasons, choose_batch, frozen_names, parse_augmentation
+from elman.training.systems.image.choose import (
+    ImageWishes,
+    Reasons,
+    choose_batch,
+    choose_rates,
+    frozen_names,
+    parse_augmentation,
+)
 from elman.training.systems.image.examples import Judged
 from elman.training.systems.image.run import rebuild
 
@@ -308,6 +315,18 @@ def test_the_longest_beginning_decides_what_is_frozen() -> None:
     # the beginning also fits features.11 and so on
     assert not any(name.startswith("features.1") for name in frozen)
     assert "fc.weight" not in frozen
+
+
+def test_deep_nets_without_batch_norm_are_started_slowly() -> None:
+    def rate(name: str, optimiser: str = "AdamW", **wishes: Any) -> float:
+        net = build(name, 3, device="meta")
+        return choose_rates(ImageWishes(**wishes), Settings(optimizer=optimiser), net, Reasons()).lr
+
+    assert rate("squeezenet1_0") == rate("vgg16") == rate("alexnet") == 3e-4
+    assert rate("resnet18") == rate("vgg16_bn") == rate("net") == 1e-3
+    assert rate("small") == rate("small_bn") == 4e-3
+    assert rate("vgg16", "SGD") < rate("vgg16_bn", "SGD")
+    assert rate("vgg16", weights="vgg16.safetensors") == 1e-3
 
 
 def test_batches_leave_batch_norm_more_than_one_image() -> None:

@@ -198,6 +198,9 @@ def choose_rates(wishes: ImageWishes, settings: Settings, net: ConvNet, reasons:
             lr, why = (1e-3, "for fresh layers beside trained ones") if adaptive else (0.01, "beside trained layers")
         elif net.name in ("small", "small_bn"):
             lr, why = (4e-3, "measured on CIFAR-10") if adaptive else (0.1, "usual with momentum")
+        elif net.name != "net" and not any(isinstance(layer, nn.BatchNorm2d) for layer in net.modules()):
+            # at the rates of nets with batch norm, a deep net's units end below 0 and a ReLU lets no gradient through
+            lr, why = (3e-4, "no batch norm") if adaptive else (0.01, "no batch norm")
         else:
             lr, why = (1e-3, "usual") if adaptive else (0.05, "usual with momentum")
         settings = replace(settings, lr=lr)
