@@ -69,6 +69,18 @@ def test_other_shapes_strides_and_gradients_have_calls_of_their_own() -> None:
             both(torch.randn(steps, batch, 32, generator=generator)[..., :16], state, False)
 
 
+def test_the_gradient_of_a_sum_is_repeated_too() -> None:
+    layer = elman.nn.Recurrent("lstm", 16, 16, backend="cpu")
+    reference = elman.nn.Recurrent("lstm", 16, 16, backend="reference")
+    reference.load_state_dict(layer.state_dict())
+    for _ in range(3):
+        x = torch.randn(4, 3, 16)
+        found = [torch.autograd.grad(each(x)[0].sum(), list(each.parameters())) for each in (layer, reference)]
+        for mine, right in zip(*found, strict=True):
+            torch.testing.assert_close(mine, right, rtol=1e-4, atol=1e-5)
+    assert len(series()) == 2
+
+
 def test_operands_that_share_memory() -> None:
     # recorded with tensors apart, repeated with one in two places, and the other way round
     recurrence = elman.Recurrence("h = tanh(U @ h + W @ x)\nc = tanh(V @ c + A @ x)\nh = h + c")

@@ -257,6 +257,10 @@ class _Passes(torch.autograd.Function):
             outputs = plain_passes(kind, passes.operands_of(kind.recurrence, again, index), ctx.extent)
             return (None, None, None, *gradients_of(outputs, gradients, again, needed, create_graph=True))
         keys = passes.operand_keys(kind.recurrence)
+        # that of a sum is one number seen many times, which has no place of its own in recorded calls
+        gradients = tuple(
+            [each.contiguous() if each is not None and 0 in each.stride() else each for each in gradients]
+        )
 
         def compute() -> tuple[tuple[Tensor, ...], Any]:
             operands = passes.operands_of(kind.recurrence, tensors, index)
