@@ -63,3 +63,12 @@ def test_an_impossible_beam_is_answered_with_a_sentence(browser: Any, address: t
     page.wait_for_selector(".notice.bad")
     assert "beam at most 16" in page.locator(".notice").text_content()
     page.close()
+
+
+def test_a_sentence_that_is_far_too_long_is_refused_and_not_cut(browser: Any, address: tuple[str, Path]) -> None:
+    page = browser.new_page()
+    page.goto(f"{address[0]}/#/alignment?run=sorting")
+    page.get_by_label("Sentence").fill("1 " * 600)
+    page.wait_for_selector(".notice.bad")
+    assert "up to 1,000" in page.locator(".notice").text_content()
+    page.close()

@@ -13,6 +13,7 @@ import { notice } from "../shell/context.js";
 import { table } from "../shell/table.js";
 
 const LARGEST = 30; // pixels of a cell
+const KEPT = 1000; // characters of a sentence that an address holds
 
 function named(symbol) {
   return visible(symbol.trim() || symbol);
@@ -55,7 +56,7 @@ function heatMap(width, source, translation) {
 
 export function open(context) {
   const { run } = context;
-  const sentence = h("textarea", { rows: "3", spellcheck: "false", "aria-label": "Sentence", maxlength: "1000" });
+  const sentence = h("textarea", { rows: "3", spellcheck: "false", "aria-label": "Sentence" });
   const beam = h("input", { type: "number", value: "5", min: "1", max: "16", step: "1",
     title: "Translations that are kept at every step; 1 is greedy" });
   const normalisation = h("input", { type: "number", value: "0.6", min: "0", max: "2", step: "0.1",
@@ -98,7 +99,7 @@ export function open(context) {
     asked?.abort();
     const mine = new AbortController();
     asked = mine;
-    context.go({ sentence: sentence.value, beam: beam.value, normalisation: normalisation.value }, { replace: true });
+    context.go({ sentence: sentence.value.length > KEPT ? "" : sentence.value, beam: beam.value, normalisation: normalisation.value }, { replace: true });
     show(problem);
     try {
       const width = Number(beam.value);
