@@ -97,13 +97,16 @@ class EpochTask:
         # drawn from the place and not from a running generator: a resume draws the same, whatever was drawn between
         seeds = np.random.SeedSequence([self.settings.seed, *self.epochs.place, world()[0]])
         generator = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
-        rows = self.epochs.next()
-        rows = rows[own_rows(len(rows))]
-        parts = np.array_split(rows, min(self.settings.accumulate, max(1, len(rows))))
-        groups = [self.examples.batch(part, generator) for part in parts if len(part)]
+        groups = [self.examples.batch(part, generator) for part in self.groups_of(self.epochs.next())]
         self._groups = [batch for batch, _ in groups]
         self._predicted = sum(count for _, count in groups)
         return self._predicted
+
+    def groups_of(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """What this process works through of a step's examples, a group at a time."""
+        rows = rows[own_rows(len(rows))]
+        parts = np.array_split(rows, min(self.settings.accumulate, max(1, len(rows))))
+        return [part for part in parts if len(part)]
 
     def gradients(self) -> Tensor:
         device = torch.device(self.settings.device).type

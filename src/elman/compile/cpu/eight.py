@@ -20,6 +20,7 @@ from torch.nn import functional
 from elman.compile.cpu.flow import integer, loop, offset
 from elman.compile.cpu.rounds import Group, Pass, Round
 from elman.compile.cpu.target import Target
+from elman.compile.cpu.tiles import begun
 from elman.compile.cpu.vectors import F32, I32, I64, POINTER, Vectors, declare
 from elman.errors import MisuseError
 
@@ -134,10 +135,7 @@ def eight_function(
     An operand's first row is what ``quantise`` wrote, its inner number of iterations that of fours of k; the outer
     number and the bytes of an outer iteration are not used.
     """
-    arguments = [POINTER] + [POINTER, I64, I64, I64, I64, POINTER] * len(group.passes)
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
-    function.linkage = "internal"
-    function.attributes.add("noinline")
+    function = begun(module, name, group)
     b = ir.IRBuilder(function.append_basic_block("entry"))
     v = Vectors(b, target.lanes)
     line, written = 4 * target.lanes, set[int]()

@@ -11,6 +11,15 @@ from elman.compile.cpu.vectors import BF16, F32, I32, I64, POINTER, Vectors, dec
 Sums = list[list[ir.Value]]
 
 
+def begun(module: ir.Module, name: str, group: Group) -> ir.Function:
+    """A function with the arguments of :func:`products_function`, and without a body."""
+    arguments = [POINTER] + [POINTER, I64, I64, I64, I64, POINTER] * len(group.passes)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    return function
+
+
 def products_function(
     module: ir.Module, name: str, group: Group, one: Round, rows: int, target: Target, half: bool, across: int
 ) -> ir.Function:
@@ -30,10 +39,7 @@ def products_function(
         half: operands and weights are bfloat16.
         across: accumulators of the whole round.
     """
-    arguments = [POINTER] + [POINTER, I64, I64, I64, I64, POINTER] * len(group.passes)
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
-    function.linkage = "internal"
-    function.attributes.add("noinline")
+    function = begun(module, name, group)
     b = ir.IRBuilder(function.append_basic_block("entry"))
     v = Vectors(b, target.lanes)
     vectors = len(group.values) * one.spread

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from elman.data.splits import PARTS
 from elman.errors import FailureError, MisuseError
-from elman.training.material import absolute, recorded_data, shuffled_parts
+from elman.training.material import absolute, check_same, recorded_data, shuffled_parts
 
 
 class Divisible(Protocol):
@@ -127,6 +127,35 @@ def options_of(kind: type[Options], config: Mapping[str, Any], run: Path) -> Opt
         return kind(**recorded_data(config, run)["options"])
     except (KeyError, TypeError) as error:
         raise FailureError(f"The configuration of {run} does not say how its data were read ({error!r}).") from error
+
+
+def read_parts_again(
+    config: Mapping[str, Any],
+    run: Path,
+    train: Sequence[str] | None,
+    kind: type[Options],
+    parts_of: Callable[[Sources, Options], dict[str, Part]],
+    fingerprint: Callable[[Mapping[str, Part]], str],
+) -> tuple[dict[str, Part], Options]:
+    """The examples that a run was trained on, from its record.
+
+    Args:
+        config: of the run.
+        run: its folder, for errors.
+        train: where the training examples lie now; None for the recorded places.
+        kind: the dataclass of how they were read.
+        parts_of: all examples by part.
+        fingerprint: of all parts.
+
+    Raises:
+        FailureError: they have changed since.
+        MisuseError: they are not there any more.
+    """
+    options = options_of(kind, config, run)
+    sources = Sources.recorded(config, run, train)
+    parts = parts_of(sources, options)
+    check_same(fingerprint(parts), config, run, sources.train)
+    return parts, options
 
 
 def names_of(config: Mapping[str, Any], entry: str, run: Path) -> tuple[str, ...]:

@@ -14,8 +14,8 @@ from elman.data.labelled import Labelled, read_labelled, token_ids
 from elman.data.vocabulary import Vocabulary, build
 from elman.errors import MisuseError
 from elman.training.folds import fold_parts
-from elman.training.material import check_same, fingerprint_of
-from elman.training.systems.parts import Sources, options_of
+from elman.training.material import fingerprint_of
+from elman.training.systems.parts import Sources, read_parts_again
 
 
 @dataclass(frozen=True)
@@ -157,19 +157,5 @@ def fingerprint(parts: Mapping[str, Labelled]) -> str:
 def read_again(
     config: Mapping[str, Any], run: Path, train: Sequence[str] | None = None
 ) -> tuple[dict[str, Labelled], Reading]:
-    """The texts that a run was trained on, from its record.
-
-    Args:
-        config: of the run.
-        run: its folder, for errors.
-        train: where the training texts lie now; None for the recorded places.
-
-    Raises:
-        FailureError: they have changed since.
-        MisuseError: they are not there any more.
-    """
-    reading = options_of(Reading, config, run)
-    sources = Sources.recorded(config, run, train)
-    parts = parts_of(sources, reading)
-    check_same(fingerprint(parts), config, run, sources.train)
-    return parts, reading
+    """The texts that a run was trained on; see :func:`elman.training.systems.parts.read_parts_again`."""
+    return read_parts_again(config, run, train, Reading, parts_of, fingerprint)

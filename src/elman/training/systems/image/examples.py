@@ -15,7 +15,6 @@ from torch.nn import functional
 from elman.data.epochs import Epochs
 from elman.data.images import Augmentation, colour_spread
 from elman.models.image_classifier import ImageClassifier
-from elman.training.distributed import own_rows
 from elman.training.epoch_task import EpochTask
 from elman.training.evaluate import Evaluation
 from elman.training.settings import Settings
@@ -124,10 +123,7 @@ class ImageTask(EpochTask):
         if not part.squares.kept:
             ahead = Epochs(len(part), self.settings.batch, self.settings.seed)
             ahead.load_state_dict(self.epochs.state_dict())
-            rows = ahead.next()
-            rows = rows[own_rows(len(rows))]
-            groups = np.array_split(rows, min(self.settings.accumulate, max(1, len(rows))))
-            part.announce([group for group in groups if len(group)])
+            part.announce(self.groups_of(ahead.next()))
         return predicted
 
 

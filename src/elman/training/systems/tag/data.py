@@ -19,8 +19,8 @@ from elman.data.words import RESERVED, Words
 from elman.errors import MisuseError
 from elman.metrics.entities import SCHEMES, convert, follows
 from elman.models.tagger import Allowed, Spelling
-from elman.training.material import check_same, fingerprint_of
-from elman.training.systems.parts import Sources, options_of
+from elman.training.material import fingerprint_of
+from elman.training.systems.parts import Sources, read_parts_again
 
 # what is longer is an address or a row of signs, and its middle tells nothing
 LONGEST_WORD = 40
@@ -218,19 +218,5 @@ def fingerprint(parts: Mapping[str, Tagged]) -> str:
 def read_again(
     config: Mapping[str, Any], run: Path, train: Sequence[str] | None = None
 ) -> tuple[dict[str, Tagged], Reading]:
-    """The sentences that a run was trained on, from its record.
-
-    Args:
-        config: of the run.
-        run: its folder, for errors.
-        train: where the training sentences lie now; None for the recorded places.
-
-    Raises:
-        FailureError: they have changed since.
-        MisuseError: they are not there any more.
-    """
-    reading = options_of(Reading, config, run)
-    sources = Sources.recorded(config, run, train)
-    parts = parts_of(sources, reading)
-    check_same(fingerprint(parts), config, run, sources.train)
-    return parts, reading
+    """The sentences that a run was trained on; see :func:`elman.training.systems.parts.read_parts_again`."""
+    return read_parts_again(config, run, train, Reading, parts_of, fingerprint)
